@@ -1,0 +1,85 @@
+"""A job's cancellation, asked for in one thread and obeyed in another."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from comfyui_runtime.errors import CancelledError, DeadlineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Cancellation:
+    """Says whether a job is to stop: because it was cancelled, or because its time is up.
+
+    Args:
+        timeout: Seconds from now until the job's time is up; ``None`` for no limit.
+    """
+
+    def __init__(self, timeout: float | None = None) -> None:
+        self._cancelled = threading.Event()
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[], None]] = []
+        self._timeout = timeout
+        self._ends_at = None if timeout is None else time.monotonic() + timeout
+
+    def cancel(self) -> None:
+        """Ask the job to stop. Safe from any thread, any number of times."""
+        with self._lock:
+            self._cancelled.set()
+            callbacks = list(self._callbacks)
+        for callback in callbacks:
+            callback()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether :meth:`cancel` was called."""
+        return self._cancelled.is_set()
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, never negative; ``None`` without one."""
+        return None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
+
+    @property
+    def requested(self) -> bool:
+        """Whether the job is to stop, for either reason."""
+        return self.cancelled or self.remaining == 0.0
+
+    def check(self) -> None:
+        """Return while the job may go on.
+
+        Raises:
+            CancelledError: The job was cancelled.
+            DeadlineError: The job's time is up.
+        """
+        if self.cancelled:
+            raise CancelledError("The job was cancelled.")
+        if self.remaining == 0.0:
+            raise DeadlineError(
+                f"The job did not end within {self._timeout:g} s. Ask for less work "
+                "(fewer steps, fewer pixels) or raise JOB_TIMEOUT_SECONDS.",
+                timeout_seconds=self._timeout,
+            )
+
+    def on_cancel(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call ``callback`` when the job is cancelled, at once if it already was.
+
+        Returns:
+            A function that takes the callback back.
+        """
+        with self._lock:
+            self._callbacks.append(callback)
+            already = self._cancelled.is_set()
+        if already:
+            callback()
+
+        def remove() -> None:
+            with self._lock:
+                if callback in self._callbacks:
+                    self._callbacks.remove(callback)
+
+        return remove

@@ -1,0 +1,74 @@
+"""The one thread that runs graphs: first come, first served, never two at once."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class DeviceThread:
+    """Runs calls one after the other in a daemon thread of its own.
+
+    Args:
+        tidy: Called when a call has ended and ``tidy_every`` seconds have passed since the last
+            time, after its result was handed over: garbage collection costs no job anything.
+        tidy_every: Seconds.
+    """
+
+    def __init__(self, tidy: Callable[[], None], tidy_every: float = 10.0) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._tidy = tidy
+        self._tidy_every = tidy_every
+        self._thread = threading.Thread(target=self._work, name="comfyui-device", daemon=True)
+        self._thread.start()
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """Queue a call, to run in the caller's context.
+
+        Returns:
+            A future that can be cancelled until the call starts.
+        """
+        future: Future[T] = Future()
+        context = contextvars.copy_context()
+
+        def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = context.run(call)
+            except BaseException as error:  # noqa: BLE001 - handed to the waiting thread whole
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self._calls.put(work)
+        return future
+
+    def stop(self, timeout: float) -> None:
+        """End the thread when the queued calls are done; wait at most ``timeout`` seconds."""
+        self._calls.put(None)
+        self._thread.join(timeout)
+
+    def _work(self) -> None:
+        tidied_at = time.monotonic()
+        while (call := self._calls.get()) is not None:
+            call()
+            del call
+            if time.monotonic() - tidied_at > self._tidy_every:
+                try:
+                    self._tidy()
+                except Exception:
+                    log.exception("memory could not be tidied")
+                tidied_at = time.monotonic()

@@ -1,0 +1,140 @@
+"""The root of the one error hierarchy, and the failures that ComfyUI itself can cause.
+
+Every failure that a caller can meet is a :class:`ServiceError`: a stable ``code``, a message
+that says what to change, whether the same request may succeed if sent again, and the HTTP status
+that an adapter speaking HTTP answers with.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+
+class ServiceError(Exception):
+    """A failure that a caller can meet.
+
+    Attributes:
+        code: Stable identifier; never changes once released.
+        http_status: Status for adapters that speak HTTP.
+        retryable: Whether sending the same request again may succeed.
+        message: One or two sentences; says what to change.
+        details: JSON data that a program can act on (parameter or node names, bounds, paths).
+    """
+
+    code: ClassVar[str] = "internal"
+    http_status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, **details: JsonValue) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: dict[str, JsonValue] = details
+
+
+class BootError(ServiceError):
+    """ComfyUI could not be started in this process; the worker must not take jobs."""
+
+    code = "boot_failed"
+    http_status = 503
+
+
+class NoGpuError(BootError):
+    """No CUDA device is visible and CPU was not asked for."""
+
+    code = "no_gpu"
+
+
+class WorkflowError(ServiceError):
+    """A workflow's own files are wrong: its graph, or its manifest."""
+
+    code = "workflow_broken"
+    http_status = 500
+
+
+class UnknownWorkflowError(ServiceError):
+    """The event names a workflow that this installation does not have."""
+
+    code = "unknown_workflow"
+    http_status = 404
+
+
+class ParameterError(ServiceError):
+    """A parameter is unknown, of the wrong type, or out of its range."""
+
+    code = "invalid_parameter"
+    http_status = 422
+
+
+class GraphError(ServiceError):
+    """ComfyUI's validation refused a node of the patched graph."""
+
+    code = "invalid_graph"
+    http_status = 422
+
+
+class MissingNodeClassError(GraphError):
+    """The graph names a ``class_type`` that no installed node pack defines."""
+
+    code = "missing_node_class"
+    http_status = 503
+
+
+class ModelError(ServiceError):
+    """A model file is missing, truncated, or of another kind than its node needs."""
+
+    code = "model_unusable"
+    http_status = 503
+
+
+class MissingModelError(ModelError):
+    """A model file that the graph names is in none of the model folders."""
+
+    code = "missing_model"
+
+
+class NodeError(ServiceError):
+    """A node raised an exception while the graph ran."""
+
+    code = "node_failed"
+    http_status = 500
+
+
+class OutOfMemoryError(NodeError):
+    """The device ran out of memory; models were unloaded, the worker goes on."""
+
+    code = "out_of_memory"
+    http_status = 507
+    retryable = True
+
+
+class NodeInterruptedError(NodeError):
+    """The run was interrupted, and not by its caller: a node asked for it."""
+
+    code = "interrupted"
+    retryable = True
+
+
+class CancelledError(ServiceError):
+    """The caller cancelled the job."""
+
+    code = "cancelled"
+    http_status = 499
+
+
+class DeadlineError(ServiceError):
+    """The job did not end within its time limit."""
+
+    code = "deadline_exceeded"
+    http_status = 504
+    retryable = True
+
+
+class WorkerBrokenError(ServiceError):
+    """A node did not stop when told to; this process can run no further job."""
+
+    code = "worker_broken"
+    http_status = 503
+    retryable = True

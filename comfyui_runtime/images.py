@@ -1,0 +1,40 @@
+"""Pixels on their way into and out of a graph."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class PixelImage:
+    """A decoded image, upright, in sRGB.
+
+    Attributes:
+        pixels: ``uint8`` array of shape (height, width, channels); 3 channels are RGB, 4 are
+            RGB with straight alpha. Not to be written to.
+    """
+
+    pixels: NDArray[np.uint8]
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return int(self.pixels.shape[0])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of shape and pixels, in hex: equal digests mean equal images."""
+        shape = ",".join(map(str, self.pixels.shape))
+        return hashlib.sha256(shape.encode() + b":" + self.pixels.tobytes()).hexdigest()

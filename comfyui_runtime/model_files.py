@@ -1,0 +1,101 @@
+"""Model files: where they are looked for, and whether they can be what their names say."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from comfyui_runtime.errors import MissingModelError, ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from comfyui_runtime.workflow import Model
+
+# A header larger than this is refused by the format's own reader (github.com/huggingface/
+# safetensors, "Format"): 100 MB.
+_MAX_HEADER = 100_000_000
+
+
+@dataclass(frozen=True)
+class ModelFolders:
+    """Where models are looked for.
+
+    Attributes:
+        root: The ``models`` folder, with one folder a kind.
+        more: Further folders laid out alike, such as one on a mounted volume.
+    """
+
+    root: Path
+    more: tuple[Path, ...] = ()
+
+    def find(self, model: Model) -> Path | None:
+        """Return the file, or ``None`` where no folder has it."""
+        for folder in (self.root, *self.more):
+            path = folder / model.folder / model.file
+            if path.is_file():
+                return path
+        return None
+
+
+def check_model_file(folders: ModelFolders, model: Model) -> None:
+    """Check that a model's file is there and whole, by its header alone.
+
+    Raises:
+        MissingModelError: No folder has it.
+        ModelError: It is truncated, or is not what its name says.
+    """
+    path = folders.find(model)
+    if path is None:
+        searched = ", ".join(str(folder / model.folder) for folder in (folders.root, *folders.more))
+        raise MissingModelError(
+            f"The model {model.folder}/{model.file} is in none of {searched}. Run ./provision.sh "
+            "with the workflow's profile, or mount the volume that has it.",
+            file=model.file,
+        )
+    if path.suffix == ".safetensors":
+        check_safetensors(path)
+    elif path.stat().st_size == 0:
+        raise _unusable(path, "it is empty")
+
+
+def check_safetensors(path: Path) -> dict[str, tuple[int, ...]]:
+    """Check a safetensors file by its header, and return each tensor's shape by its name.
+
+    Format: 8 bytes of header length, a JSON header with each tensor's place, the tensors without
+    gaps (github.com/huggingface/safetensors, "Format").
+
+    Raises:
+        ModelError: The file is truncated or is not a safetensors file.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0  # noqa: PLR2004
+        if not 0 < length <= min(size, _MAX_HEADER):
+            raise _unusable(path, f"it is not a safetensors file ({_first_words(prefix)})")
+        try:
+            header = json.loads(file.read(length))
+            tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+            end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
+            shapes = {name: tuple(entry["shape"]) for name, entry in tensors.items()}
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise _unusable(path, "its header cannot be read") from error
+    if size != 8 + length + end:
+        raise _unusable(path, f"it has {size} bytes where its header says {8 + length + end}")
+    return shapes
+
+
+def _first_words(prefix: bytes) -> str:
+    # A download that failed often leaves an error page under the model's name.
+    return f"it starts with {prefix!r}" if prefix.isascii() else "its first bytes make no header"
+
+
+def _unusable(path: Path, why: str) -> ModelError:
+    return ModelError(
+        f"The model file {path} cannot be used: {why}. Delete it and fetch it again "
+        "(./provision.sh).",
+        file=path.name,
+    )

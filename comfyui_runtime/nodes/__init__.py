@@ -1,0 +1,1 @@
+"""Node classes of our own, registered with ComfyUI at boot."""

@@ -1,0 +1,94 @@
+"""What the output nodes of a graph made."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from comfyui_runtime.nodes.image_io import UI_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from comfyui_runtime.graph import NodeId
+    from comfyui_runtime.images import PixelImage
+
+
+@dataclass(frozen=True)
+class ImageOutput:
+    """A picture as pixels, not yet encoded."""
+
+    node_id: NodeId
+    image: PixelImage
+
+
+@dataclass(frozen=True)
+class FileOutput:
+    """A file that an output node wrote: video, audio, an animation, a latent.
+
+    Attributes:
+        name: The file's name, with its ending.
+        data: The file's bytes; the file itself is gone.
+    """
+
+    node_id: NodeId
+    name: str
+    data: bytes
+
+
+Output = ImageOutput | FileOutput
+
+
+def collect_outputs(
+    history: Mapping[NodeId, Mapping[str, Any]], scratch: Path
+) -> tuple[Output, ...]:
+    """Return what the output nodes made, in the order of their ids; pictures come first.
+
+    Args:
+        history: ComfyUI's report of each output node: lists of ``{filename, subfolder, type}``
+            by kind (``images``, ``gifs``, ``audio``, ``video`` …), or pixels of our own node.
+        scratch: Folder with ``output/`` and ``temp/``.
+    """
+    ordered = sorted(history, key=_numeric_first)
+    outputs = [
+        output for node_id in ordered for output in _of_node(node_id, history[node_id], scratch)
+    ]
+    return tuple(sorted(outputs, key=lambda output: isinstance(output, FileOutput)))
+
+
+def clear_scratch(scratch: Path) -> None:
+    """Remove every file that the last run left."""
+    for name in ("input", "output", "temp"):
+        for path in (scratch / name).iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def _of_node(node_id: NodeId, report: Mapping[str, Any], scratch: Path) -> Iterator[Output]:
+    for kind, entries in report.items():
+        if kind == UI_KEY:
+            yield from (ImageOutput(node_id, image) for image in entries)
+        elif isinstance(entries, list | tuple):
+            for entry in entries:
+                path = _file_of(entry, scratch)
+                if path is not None:
+                    yield FileOutput(node_id, path.name, path.read_bytes())
+
+
+def _file_of(entry: Any, scratch: Path) -> Path | None:  # noqa: ANN401 - a node's own report
+    """Return the file that an entry names, if it names one below the scratch folder."""
+    match entry:
+        case {"filename": str() as name, "type": "output" | "temp" as folder}:
+            path = (scratch / folder / str(entry.get("subfolder", "")) / name).resolve()
+            inside = path.is_relative_to((scratch / folder).resolve())
+            return path if inside and path.is_file() else None
+        case _:
+            return None
+
+
+def _numeric_first(node_id: NodeId) -> tuple[int, str]:
+    return (int(node_id), "") if node_id.isdecimal() else (2**63, node_id)

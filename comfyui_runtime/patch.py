@@ -1,0 +1,121 @@
+"""Puts a request's parameters and images into a workflow's graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from comfyui_runtime.errors import ParameterError, WorkflowError
+from comfyui_runtime.graph import check_links
+from comfyui_runtime.workflow import Branch, InputRef, branch_is_off
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from comfyui_runtime.graph import Graph, NodeId
+    from comfyui_runtime.images import PixelImage
+    from comfyui_runtime.parameters import ParameterValue
+    from comfyui_runtime.workflow import Workflow
+
+
+@dataclass(frozen=True)
+class PatchedGraph:
+    """A graph ready to run.
+
+    Attributes:
+        graph: Only the nodes that this request needs.
+        images: For each node that loads an image of the caller's, that image.
+    """
+
+    graph: Graph
+    images: Mapping[NodeId, PixelImage]
+
+
+def patch(
+    workflow: Workflow,
+    values: Mapping[str, ParameterValue],
+    images: Mapping[str, PixelImage],
+) -> PatchedGraph:
+    """Return the workflow's graph with values and images in it and idle branches taken out.
+
+    Args:
+        values: Every parameter's value, as ``resolve_parameters`` returns them.
+        images: The caller's images by name, as ``check_image_names`` accepted them.
+
+    Raises:
+        WorkflowError: What is left of the graph has a link that leads nowhere.
+    """
+    graph = workflow.graph
+    for name, parameter in workflow.manifest.parameters.items():
+        for text in parameter.patches:
+            ref = InputRef.parse(text)
+            graph = graph.with_input(ref.node_id, ref.name, values[name])
+    for branch in workflow.manifest.branches:
+        if branch_is_off(branch, values, set(images)):
+            graph = _take_out(graph, branch)
+    try:
+        check_links(graph)
+    except WorkflowError as error:
+        raise WorkflowError(
+            f"{workflow.name}: with these parameters: {error.message}", **error.details
+        ) from error
+    by_node = {
+        image.node: images[name]
+        for name, image in workflow.manifest.images.items()
+        if name in images and image.node in graph.nodes
+    }
+    return PatchedGraph(graph, by_node)
+
+
+def check_image_names(workflow: Workflow, names: set[str]) -> None:
+    """Check that the images given are those that the workflow takes.
+
+    Raises:
+        ParameterError: One is missing or one too many; the message names it.
+    """
+    taken = workflow.manifest.images
+    for name in sorted(names - set(taken)):
+        raise ParameterError(
+            f'The workflow {workflow.name} takes no image "{name}". It takes: '
+            f"{', '.join(taken) or 'none'}.",
+            image=name,
+            allowed=list[JsonValue](taken),
+        )
+    for name, image in taken.items():
+        if image.required and name not in names:
+            raise ParameterError(
+                f'The workflow {workflow.name} needs the image "{name}" ({image.description})',
+                image=name,
+            )
+
+
+def _take_out(graph: Graph, branch: Branch) -> Graph:
+    fed_others = graph.linked_ids()
+    for text, value in branch.set.items():
+        ref = InputRef.parse(text)
+        if ref.node_id in graph.nodes:
+            graph = graph.with_input(ref.node_id, ref.name, value)
+    for node_id, stand_ins in branch.bypass.items():
+        if node_id in graph.nodes:
+            graph = _bypass(graph, node_id, stand_ins)
+    return _drop_idle(graph, fed_others)
+
+
+def _bypass(graph: Graph, bypassed: NodeId, stand_ins: Mapping[int, str]) -> Graph:
+    inputs = graph.nodes[bypassed].inputs
+    graph = graph.without_node(bypassed)
+    for node_id, node in graph.nodes.items():
+        for name, link in node.links():
+            if link.node_id == bypassed and link.output in stand_ins:
+                graph = graph.with_input(node_id, name, inputs[stand_ins[link.output]])
+    return graph
+
+
+def _drop_idle(graph: Graph, fed_others: set[NodeId]) -> Graph:
+    """Drop the nodes that fed others before and feed none now, until none is left."""
+    while idle := (fed_others & graph.nodes.keys()) - graph.linked_ids():
+        for node_id in idle:
+            graph = graph.without_node(node_id)
+    return graph

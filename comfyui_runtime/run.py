@@ -1,0 +1,242 @@
+"""Runs patched graphs in ComfyUI's executor: one at a time, stoppable, with a deadline."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from concurrent.futures import CancelledError as FutureCancelledError
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from comfyui_runtime import internals
+from comfyui_runtime.device_thread import DeviceThread
+from comfyui_runtime.errors import NodeError, WorkerBrokenError
+from comfyui_runtime.graph import Graph, Node
+from comfyui_runtime.nodes.image_io import IMAGE_INPUT, IMAGE_OUTPUT, offered_images
+from comfyui_runtime.outputs import Output, clear_scratch, collect_outputs
+from comfyui_runtime.run_watch import RunWatch
+from comfyui_runtime.validate import validate_graph
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from comfyui_runtime.cancellation import Cancellation
+    from comfyui_runtime.graph import NodeId
+    from comfyui_runtime.patch import PatchedGraph
+    from comfyui_runtime.progress import OnProgress
+
+log = logging.getLogger(__name__)
+
+_PICTURE_OUTPUTS = frozenset({"SaveImage", "PreviewImage"})
+_RUN_MARK = "run_id"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run made.
+
+    Attributes:
+        outputs: In order; at least one.
+        cached_nodes: Nodes whose outputs were kept from an earlier run, as ComfyUI reports them.
+        node_seconds: Seconds that each executed node took.
+        validate_seconds: Seconds of validation.
+        run_seconds: Seconds on the device, validation not counted.
+        queue_seconds: Seconds that the run waited for earlier ones.
+    """
+
+    outputs: tuple[Output, ...]
+    cached_nodes: tuple[NodeId, ...]
+    node_seconds: dict[NodeId, float]
+    validate_seconds: float
+    run_seconds: float
+    queue_seconds: float = 0.0
+
+
+class Runtime(Protocol):
+    """Something that runs graphs: ComfyUI in this process, or a ComfyUI server elsewhere."""
+
+    def run(
+        self,
+        patched: PatchedGraph,
+        cancellation: Cancellation,
+        on_progress: OnProgress | None = None,
+    ) -> RunResult:
+        """Run a graph to its end; every failure is a ``ServiceError``."""
+        ...
+
+    @property
+    def broken(self) -> bool:
+        """Whether no further run is possible and the worker must be replaced."""
+        ...
+
+
+class InProcessRuntime:
+    """The ComfyUI of this process. Made by :func:`comfyui_runtime.boot.boot`.
+
+    Args:
+        scratch: Private folder with ``input/``, ``output/`` and ``temp/``, emptied after each run.
+        stop_grace: Seconds that a node has to stop when told to, before the worker counts as
+            broken.
+    """
+
+    def __init__(
+        self,
+        server: Any,  # noqa: ANN401 - ComfyUI classes
+        executor: Any,  # noqa: ANN401
+        scratch: Path,
+        stop_grace: float,
+    ) -> None:
+        self._server = server
+        self._executor = executor
+        self._scratch = scratch
+        self._stop_grace = stop_grace
+        self._watch: RunWatch | None = None
+        self._broken = False
+        self._thread = DeviceThread(internals.free_memory)
+        internals.install_progress_hook(self._on_step)
+        server.sink = self._on_event
+
+    @property
+    def broken(self) -> bool:
+        """Whether a node did not stop when told to: the process must be replaced."""
+        return self._broken
+
+    def run(
+        self,
+        patched: PatchedGraph,
+        cancellation: Cancellation,
+        on_progress: OnProgress | None = None,
+    ) -> RunResult:
+        """Validate a graph and run it. Safe from any thread; runs queue up in order.
+
+        Args:
+            cancellation: Stops the run within one step of the running node, on request or when
+                its time is up. Time spent waiting for earlier runs counts.
+            on_progress: Called on the device's thread: it must return at once.
+
+        Raises:
+            GraphError: The graph is not valid; nothing was run.
+            ModelError: A model file is missing.
+            OutOfMemoryError: The device's memory ran out. Models were unloaded.
+            NodeError: A node raised an exception.
+            CancelledError: The run was cancelled.
+            DeadlineError: The time was up.
+            WorkerBrokenError: A node did not stop within the grace period, now or earlier.
+        """
+        if self._broken:
+            raise _broken_error()
+        queued_at = time.monotonic()
+        run_id = uuid.uuid4().hex
+        graph = _without_files(patched, run_id)
+        watch = RunWatch(patched.graph, cancellation, on_progress)
+
+        def call() -> RunResult:
+            cancellation.check()
+            waited = time.monotonic() - queued_at
+            return replace(self._run(run_id, graph, patched, watch), queue_seconds=waited)
+
+        future = self._thread.submit(call)
+        take_back = cancellation.on_cancel(lambda: self._stop(future, watch))
+        try:
+            return self._wait(future, cancellation, watch)
+        finally:
+            take_back()
+
+    def node_classes(self) -> frozenset[str]:
+        """Return the ``class_type`` of every node class that graphs can name."""
+        return frozenset(internals.node_classes())
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Let queued runs end and stop the thread; wait at most ``timeout`` seconds."""
+        self._thread.stop(timeout)
+
+    def _wait(
+        self, future: Future[RunResult], cancellation: Cancellation, watch: RunWatch
+    ) -> RunResult:
+        try:
+            return future.result(cancellation.remaining)
+        except FutureCancelledError:
+            cancellation.check()
+            raise
+        except TimeoutError:
+            self._stop(future, watch)
+        try:
+            return future.result(self._stop_grace)
+        except FutureCancelledError:
+            cancellation.check()
+            raise
+        except TimeoutError as error:
+            self._broken = True
+            log.critical("node did not stop", extra=watch.where())
+            raise _broken_error(**watch.where()) from error
+
+    def _stop(self, future: Future[RunResult], watch: RunWatch) -> None:
+        if not future.cancel() and self._watch is watch:
+            internals.interrupt()
+
+    def _run(self, run_id: str, graph: Graph, patched: PatchedGraph, watch: RunWatch) -> RunResult:
+        started = time.perf_counter()
+        try:
+            with offered_images(patched.images):
+                outputs_to_run = validate_graph(graph, run_id)
+                validated = time.perf_counter()
+                self._watch = watch
+                try:
+                    self._executor.execute(
+                        graph.to_api(), run_id, {"client_id": internals.CLIENT_ID}, outputs_to_run
+                    )
+                except SystemExit as error:
+                    raise NodeError("A node tried to end the process.", **watch.where()) from error
+            watch.raise_failure(self._executor.status_messages)
+            outputs = collect_outputs(self._executor.history_result["outputs"], self._scratch)
+        finally:
+            self._watch = None
+            clear_scratch(self._scratch)
+            if watch.out_of_memory:
+                internals.free_memory()
+        return RunResult(
+            outputs=outputs,
+            cached_nodes=tuple(watch.cached_nodes),
+            node_seconds=watch.node_seconds,
+            validate_seconds=validated - started,
+            run_seconds=time.perf_counter() - validated,
+        )
+
+    def _on_event(self, event: object, data: Any) -> None:  # noqa: ANN401 - ComfyUI's messages
+        if self._watch is not None and isinstance(event, str):
+            self._watch.on_event(event, data)
+
+    def _on_step(self, value: int, total: int, preview: Any, node_id: str | None) -> None:  # noqa: ANN401
+        if self._watch is not None:
+            self._watch.on_step(value, total, preview, node_id)
+
+
+def _without_files(patched: PatchedGraph, run_id: str) -> Graph:
+    """Put in-process nodes in place of those that read and write picture files.
+
+    Other output nodes write files, which are gone after the run: each gets an input that no class
+    declares and that differs from run to run, so that ComfyUI's cache never answers for them.
+    """
+    graph = patched.graph
+    classes = internals.node_classes()
+    for node_id, node in patched.graph.nodes.items():
+        if node_id in patched.images:
+            new = Node(IMAGE_INPUT, {"digest": patched.images[node_id].digest}, node.title)
+        elif node.class_type in _PICTURE_OUTPUTS and "images" in node.inputs:
+            new = Node(IMAGE_OUTPUT, {"images": node.inputs["images"]}, node.title)
+        elif internals.is_output_node(classes.get(node.class_type)):
+            new = replace(node, inputs={**node.inputs, _RUN_MARK: run_id})
+        else:
+            continue
+        graph = graph.with_node(node_id, new)
+    return graph
+
+
+def _broken_error(**where: str | None) -> WorkerBrokenError:
+    return WorkerBrokenError(
+        "A node did not stop when told to, so this worker can run no further job and must be "
+        "replaced. Send the job again: another worker will take it.",
+        **where,
+    )

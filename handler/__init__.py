@@ -1,0 +1,1 @@
+"""Turns an invocation event into a response: inputs, one ComfyUI run, storage."""

@@ -1,0 +1,43 @@
+"""The command line. Importing it is cheap: each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from handler.commands import check, run, runpod, schema, workflows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_COMMANDS = (run, runpod, workflows, schema, check)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit status: 0 done, 1 failed, 2 wrong usage."""
+    parser = argparse.ArgumentParser(
+        prog="python -m handler",
+        description="ComfyUI in-process as a serverless function: a photo in, a picture's URL out.",
+    )
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        command.add_parser(subparsers)
+    # Options that a command does not know are the RunPod SDK's, which reads sys.argv itself.
+    args, unknown = parser.parse_known_args(argv)
+    if unknown and args.command != "runpod":
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return _execute(args)
+
+
+def _execute(args: argparse.Namespace) -> int:
+    from comfyui_runtime.errors import ServiceError
+
+    try:
+        status: int = args.execute(args)
+    except ServiceError as error:
+        body = {"code": error.code, "message": error.message, "details": error.details}
+        print(json.dumps({"error": body}, indent=2, ensure_ascii=False), file=sys.stderr)
+        return 1
+    return status

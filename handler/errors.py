@@ -1,0 +1,107 @@
+"""Failures of the handler's own steps; they extend the hierarchy of ``comfyui_runtime.errors``."""
+
+from __future__ import annotations
+
+from comfyui_runtime.errors import ServiceError
+
+
+class ConfigurationError(ServiceError):
+    """A setting has a value that cannot work; raised at start, before any job."""
+
+    code = "invalid_configuration"
+    http_status = 500
+
+
+class EventError(ServiceError):
+    """The event is not of the documented shape."""
+
+    code = "invalid_event"
+    http_status = 422
+
+
+class InputError(ServiceError):
+    """An input image cannot be used."""
+
+    code = "invalid_input"
+    http_status = 422
+
+
+class ForbiddenAddressError(InputError):
+    """An input address, or one it redirects to, is in a network the worker must not reach."""
+
+    code = "forbidden_address"
+    http_status = 403
+
+
+class InputTooLargeError(InputError):
+    """An input has more bytes or more pixels than allowed."""
+
+    code = "input_too_large"
+    http_status = 413
+
+
+class NotAnImageError(InputError):
+    """The bytes of an input do not decode as an image of a supported format."""
+
+    code = "not_an_image"
+    http_status = 415
+
+
+class FetchError(InputError):
+    """An input address answered with an error that will not go away by itself."""
+
+    code = "fetch_failed"
+    http_status = 424
+
+
+class FetchUnavailableError(FetchError):
+    """An input address could not be reached, or answered too slowly or with a server error."""
+
+    code = "fetch_unavailable"
+    retryable = True
+
+
+class OutputError(ServiceError):
+    """The graph ran but what it made cannot be returned as asked for."""
+
+    code = "no_output"
+    http_status = 500
+
+
+class StorageError(ServiceError):
+    """The result could not be stored and sending the job again will not help by itself."""
+
+    code = "storage_refused"
+    http_status = 502
+
+
+class StorageUnavailableError(StorageError):
+    """The storage could not be reached or failed for a while."""
+
+    code = "storage_unavailable"
+    http_status = 503
+    retryable = True
+
+
+class OverloadedError(ServiceError):
+    """The worker's queue is full."""
+
+    code = "overloaded"
+    http_status = 429
+    retryable = True
+
+
+class ShuttingDownError(ServiceError):
+    """The worker is stopping and hands the job back."""
+
+    code = "shutting_down"
+    http_status = 503
+    retryable = True
+
+
+class InternalError(ServiceError):
+    """A defect of this software; the job id finds the log record."""
+
+    code = "internal"
+    http_status = 500
+    retryable = True

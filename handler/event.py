@@ -1,0 +1,127 @@
+"""An invocation event: what a caller may send, and its JSON Schema.
+
+The models here are the public contract. ``parse_event`` is the only way in.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from handler.errors import EventError
+
+ParamValue = bool | int | float | str
+DEFAULT_IMAGE = "image"
+
+
+class Output(BaseModel):
+    """How the result is encoded, and how it is handed over."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: Literal["png", "webp", "jpeg"] = Field("png", description="Image format of the result.")
+    quality: int = Field(
+        90, ge=1, le=100, description="Quality of jpeg and webp; 100 makes webp lossless."
+    )
+    delivery: Literal["url", "base64"] = Field(
+        "url", description="A URL in the worker's storage, or the bytes in the response."
+    )
+    url: Literal["presigned", "public"] = Field(
+        "presigned", description="A signed URL that expires, or the object's public address."
+    )
+    expires_in: int = Field(
+        86_400,
+        ge=60,
+        le=604_800,
+        description="Seconds that a presigned URL is valid (S3's limit is seven days).",
+    )
+    prefix: str = Field(
+        "",
+        max_length=200,
+        pattern=r"^(?:[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)?$",
+        description="Folder put before the result's key, such as customer-7/avatars.",
+    )
+    embed_workflow: bool = Field(
+        False, description="Keep the graph in the PNG's metadata, as ComfyUI does (PNG only)."
+    )
+
+
+class JobInput(BaseModel):
+    """The ``input`` of an event."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    workflow: str = Field(
+        min_length=1, max_length=100, description="Name of an installed workflow."
+    )
+    image: str | None = Field(
+        None,
+        min_length=1,
+        description="The photo: http(s) URL, data URI, bare base64, or s3://bucket/key.",
+    )
+    images: dict[str, Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="Named images, for workflows that take more than one.",
+    )
+    params: dict[str, ParamValue] = Field(
+        default_factory=dict,
+        description="The workflow's parameters; see `python -m handler workflows`.",
+    )
+    output: Output = Field(default_factory=Output)
+
+    @model_validator(mode="after")
+    def _one_way_to_give_the_image(self) -> JobInput:
+        if self.image is not None and DEFAULT_IMAGE in self.images:
+            message = f"give the photo as image or as images.{DEFAULT_IMAGE}, not as both"
+            raise ValueError(message)
+        return self
+
+    @property
+    def named_images(self) -> dict[str, str]:
+        """Every image by its name; the single ``image`` is named "image"."""
+        single = {} if self.image is None else {DEFAULT_IMAGE: self.image}
+        return single | self.images
+
+
+class Event(BaseModel):
+    """An invocation event. Platforms add fields of their own beside ``input``; they are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    id: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="The job's id; made up where the platform gives none.",
+    )
+    input: JobInput
+
+
+def parse_event(event: object) -> Event:
+    """Validate an event.
+
+    Args:
+        event: Decoded JSON.
+
+    Raises:
+        EventError: The event is not of the documented shape; ``details["problems"]`` lists each
+            field and what is wrong with it. Values are not repeated: they may be images.
+    """
+    try:
+        return Event.model_validate(event)
+    except ValidationError as error:
+        problems = [
+            {
+                "field": ".".join(str(part) for part in problem["loc"]) or "event",
+                "problem": problem["msg"],
+            }
+            for problem in error.errors(
+                include_url=False, include_input=False, include_context=False
+            )
+        ]
+        text = "; ".join(f"{problem['field']}: {problem['problem']}" for problem in problems)
+        raise EventError(
+            f"The event is not valid: {text}. `python -m handler schema` prints what is.",
+            problems=problems,  # type: ignore[arg-type]
+        ) from error

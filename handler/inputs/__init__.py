@@ -1,0 +1,5 @@
+"""Input images: from what an event names to pixels, without trusting any of it."""
+
+from handler.inputs.fetcher import InputFetcher
+
+__all__ = ["InputFetcher"]

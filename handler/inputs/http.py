@@ -1,0 +1,175 @@
+"""Input images from http(s) addresses that callers choose."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import httpcore
+
+from handler.errors import FetchError, InputTooLargeError
+from handler.inputs.addresses import AddressGuard
+from handler.inputs.http_failures import TransientFetchError, explain_failures, status_error
+from handler.inputs.network import GuardedNetwork
+
+if TYPE_CHECKING:
+    import ssl
+
+    from handler.inputs.network import Resolver
+    from handler.inputs.time_limit import TimeLimit
+    from handler.inputs.urls import HttpUrl
+    from handler.settings import Settings
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds for one address to accept a connection, and again for the TLS handshake."""
+SILENCE_TIMEOUT = 10.0
+"""Seconds that a server may send nothing."""
+RETRY_PAUSES = (0.2, 0.6)
+"""Seconds to wait before each further attempt after a failure that may be over soon."""
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HEADERS = (
+    ("User-Agent", "serverless-comfyui"),
+    ("Accept", "image/*, */*;q=0.1"),
+    ("Accept-Encoding", "identity"),
+)
+_TIMEOUTS = {"connect": CONNECT_TIMEOUT, "read": SILENCE_TIMEOUT, "write": SILENCE_TIMEOUT}
+
+_logger = logging.getLogger(__name__)
+
+
+class HttpReader:
+    """Reads the body behind a URL. Safe to use from several threads at once.
+
+    Each fetch has connections of its own: the addresses that callers give rarely share a host,
+    and so a connection can hold its fetch's time limit, and none is left open.
+
+    Args:
+        settings: Limits and allowed hosts.
+        resolve: Finds a host's addresses.
+        network: Connects to an address. Proxies named in the environment are not used: a proxy
+            would resolve names itself, past the guard.
+
+    Raises:
+        ConfigurationError: An allowed host is not a host.
+    """
+
+    def __init__(
+        self, settings: Settings, resolve: Resolver, network: httpcore.NetworkBackend
+    ) -> None:
+        self._guard = AddressGuard(settings.input_allowed_hosts)
+        self._max_bytes = settings.input_max_bytes
+        self._max_redirects = settings.input_max_redirects
+        self._resolve = resolve
+        self._network = network
+
+    def read(self, name: str, url: HttpUrl, limit: TimeLimit) -> bytes:
+        """Get a body, following redirects and trying again after transient failures.
+
+        Args:
+            name: The image's name in the event, for messages.
+            url: Where it is said to be.
+            limit: Time for all attempts together.
+
+        Raises:
+            ForbiddenAddressError: The host, or one redirected to, has a refused address.
+            InputTooLargeError: The body is longer than ``Settings.input_max_bytes``.
+            FetchUnavailableError: Not reachable, too slow, or failing for now.
+            FetchError: The server's answer is not a body and will stay so.
+            CancelledError: The job was cancelled.
+            DeadlineError: The job's time is up.
+        """
+        for pause in RETRY_PAUSES:
+            try:
+                return self._follow(name, url, limit)
+            except TransientFetchError as failure:
+                if limit.remaining <= pause:
+                    raise
+                _logger.info("input_fetch_retried", extra={"reason": failure.message})
+            limit.pause(pause)
+        return self._follow(name, url, limit)
+
+    def _follow(self, name: str, url: HttpUrl, limit: TimeLimit) -> bytes:
+        network = GuardedNetwork(self._guard, limit, self._resolve, self._network)
+        with httpcore.ConnectionPool(self._ssl_context, network_backend=network) as pool:
+            for _ in range(self._max_redirects + 1):
+                with explain_failures(name, url, limit):
+                    answer = self._get(name, url, pool)
+                if isinstance(answer, bytes):
+                    return answer
+                url = answer
+        raise FetchError(
+            f"Image {name!r}: its address redirects more than {self._max_redirects} times. Give "
+            "the address it ends at, or raise INPUT_MAX_REDIRECTS.",
+            image=name,
+            max_redirects=self._max_redirects,
+        )
+
+    def _get(self, name: str, url: HttpUrl, pool: httpcore.ConnectionPool) -> bytes | HttpUrl:
+        """Return the body, or where the server redirects to."""
+        with pool.stream(
+            "GET",
+            httpcore.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target),
+            headers=[("Host", url.authority), *_HEADERS],
+            extensions={"timeout": _TIMEOUTS},
+        ) as response:
+            if response.status in _REDIRECTS:
+                return _redirect(name, url, response)
+            if response.status != HTTPStatus.OK:
+                raise status_error(name, url, response.status)
+            return self._body(name, url, response)
+
+    def _body(self, name: str, url: HttpUrl, response: httpcore.Response) -> bytes:
+        announced = int(_header(response, b"content-length") or 0)
+        received = 0
+        chunks: list[bytes] = []
+        if announced <= self._max_bytes:
+            for chunk in response.iter_stream():
+                chunks.append(chunk)
+                received += len(chunk)
+                if received > self._max_bytes:
+                    break
+        if max(announced, received) > self._max_bytes:
+            raise InputTooLargeError(
+                f"Image {name!r}: {url.shown} has more than {self._max_bytes} bytes. Use a "
+                "smaller file, or raise INPUT_MAX_BYTES.",
+                image=name,
+                url=url.shown,
+                max_bytes=self._max_bytes,
+            )
+        return b"".join(chunks)
+
+    @functools.cached_property
+    def _ssl_context(self) -> ssl.SSLContext:
+        # Reading the authorities takes about 0.1 s: once per process, and not at its start.
+        return httpcore.default_ssl_context()
+
+
+def _redirect(name: str, url: HttpUrl, response: httpcore.Response) -> HttpUrl:
+    location = _header(response, b"location")
+    if location is None:
+        raise status_error(name, url, response.status)
+    try:
+        return _next_address(url, location.decode("utf-8", "replace"))
+    except ValueError as error:
+        raise FetchError(
+            f"Image {name!r}: {url.shown} redirects to an address that is not followed: {error}. "
+            "Give the address of the image itself.",
+            image=name,
+            url=url.shown,
+        ) from error
+
+
+def _next_address(url: HttpUrl, location: str) -> HttpUrl:
+    following = url.join(location)
+    if url.scheme == "https" and following.scheme == "http":
+        # Whoever gives an https address relies on nobody on the way seeing the address or
+        # changing the picture. A server cannot waive that; the caller can, by giving http.
+        raise ValueError("it leads from https to http")
+    return following
+
+
+def _header(response: httpcore.Response, name: bytes) -> bytes | None:
+    return next((value for key, value in response.headers if key.lower() == name), None)

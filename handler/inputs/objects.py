@@ -1,0 +1,140 @@
+"""Input images from the S3 buckets that the operator opened to callers."""
+
+from __future__ import annotations
+
+import functools
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NoReturn
+
+from handler.errors import (
+    FetchError,
+    FetchUnavailableError,
+    ForbiddenAddressError,
+    InputTooLargeError,
+)
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+    from mypy_boto3_s3 import S3Client
+
+    from handler.inputs.source import ObjectSource
+    from handler.inputs.time_limit import TimeLimit
+    from handler.settings import Settings
+
+_CHUNK_BYTES = 256 * 1024
+
+
+class ObjectReader:
+    """Reads objects of allowed buckets. Safe to use from several threads at once.
+
+    Args:
+        settings: Limits, credentials, and the buckets callers may name.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def read(self, name: str, source: ObjectSource, limit: TimeLimit) -> bytes:
+        """Get an object's bytes.
+
+        Args:
+            name: The image's name in the event, for messages.
+            source: Bucket and key.
+            limit: Time for the fetch, looked at between chunks.
+
+        Raises:
+            ForbiddenAddressError: Callers may not name this bucket.
+            InputTooLargeError: The object is longer than ``Settings.input_max_bytes``.
+            FetchUnavailableError: The storage does not answer, answers too slowly, or fails.
+            FetchError: There is no such object, or the worker may not read it.
+            CancelledError: The job was cancelled.
+            DeadlineError: The job's time is up.
+        """
+        if source.bucket not in self._buckets:
+            raise ForbiddenAddressError(
+                f"Image {name!r}: objects of the bucket {source.bucket!r} are not read for "
+                "callers. Use a presigned https URL; an operator can open the bucket in "
+                "INPUT_BUCKETS.",
+                image=name,
+                bucket=source.bucket,
+            )
+        return self._read_allowed(name, source, limit)
+
+    def _read_allowed(self, name: str, source: ObjectSource, limit: TimeLimit) -> bytes:
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            NoCredentialsError,
+        )
+
+        try:
+            return self._download(name, source, limit)
+        except ClientError as error:
+            _raise_refusal(name, source, error)
+        except NoCredentialsError as error:
+            raise FetchError(
+                f"Image {name!r}: {source.shown} needs credentials that this worker does not have. "
+                "Use a presigned https URL; an operator can set BUCKET_ACCESS_KEY_ID and "
+                "BUCKET_SECRET_ACCESS_KEY.",
+                image=name,
+                url=source.shown,
+            ) from error
+        except (BotoCoreError, TimeoutError) as error:
+            raise FetchUnavailableError(
+                f"Image {name!r}: {source.shown} could not be read within {limit.seconds:g} s. "
+                "Send the job again later.",
+                image=name,
+                url=source.shown,
+            ) from error
+
+    def _download(self, name: str, source: ObjectSource, limit: TimeLimit) -> bytes:
+        limit.check()
+        answer = self._client.get_object(Bucket=source.bucket, Key=source.key)
+        max_bytes = self._settings.input_max_bytes
+        with answer["Body"] as body:
+            if answer["ContentLength"] > max_bytes:
+                raise InputTooLargeError(
+                    f"Image {name!r}: {source.shown} has {answer['ContentLength']} bytes; at most "
+                    f"{max_bytes} are allowed. Use a smaller file, or raise INPUT_MAX_BYTES.",
+                    image=name,
+                    url=source.shown,
+                    max_bytes=max_bytes,
+                )
+            chunks = []
+            for chunk in body.iter_chunks(_CHUNK_BYTES):
+                limit.check()
+                chunks.append(chunk)
+        return b"".join(chunks)
+
+    @functools.cached_property
+    def _buckets(self) -> frozenset[str]:
+        from handler.s3 import resolve_bucket
+
+        own = resolve_bucket(self._settings)
+        return self._settings.input_buckets | ({own.name} if own else set())
+
+    @functools.cached_property
+    def _client(self) -> S3Client:
+        from handler.s3 import s3_client
+
+        return s3_client(self._settings)
+
+
+def _raise_refusal(name: str, source: ObjectSource, error: ClientError) -> NoReturn:
+    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+    code = error.response["Error"].get("Code", "unknown")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
+        raise FetchUnavailableError(
+            f"Image {name!r}: the storage of {source.shown} fails ({code}). Send the job again "
+            "later.",
+            image=name,
+            url=source.shown,
+            s3_code=code,
+        ) from error
+    raise FetchError(
+        f"Image {name!r}: {source.shown} cannot be read ({code}). Check that the object exists and "
+        "that the worker's key may read it.",
+        image=name,
+        url=source.shown,
+        s3_code=code,
+    ) from error

@@ -1,0 +1,198 @@
+"""The function itself: ``invoke(event) -> response``, the only place with the steps' order."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from comfyui_runtime.cancellation import Cancellation
+from comfyui_runtime.errors import ServiceError
+from comfyui_runtime.outputs import ImageOutput
+from comfyui_runtime.patch import patch
+from handler.clock import Clock
+from handler.deliver import EncodedOutput
+from handler.encode import encode_image, named_file
+from handler.errors import InternalError, OutputError
+from handler.event import parse_event
+from handler.job_progress import JobProgress
+from handler.log import job_context
+from handler.request import new_job_id, validate_request
+from handler.response import Success, Timings, failure
+
+if TYPE_CHECKING:
+    from comfyui_runtime.images import PixelImage
+    from comfyui_runtime.outputs import Output
+    from comfyui_runtime.patch import PatchedGraph
+    from comfyui_runtime.progress import OnProgress, Progress
+    from comfyui_runtime.run import Runtime
+    from handler.deliver import Delivered, Delivery
+    from handler.encode import EncodedFile
+    from handler.inputs import InputFetcher
+    from handler.job_progress import OnJobProgress
+    from handler.request import Request
+    from handler.response import Response
+    from handler.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Function:
+    """A booted function. Safe from several threads; at most one job is on the device at a time.
+
+    Args:
+        runtime: Runs the graphs.
+        fetcher: Gets the callers' images.
+        delivery: Hands the results over.
+    """
+
+    def __init__(
+        self, settings: Settings, runtime: Runtime, fetcher: InputFetcher, delivery: Delivery
+    ) -> None:
+        self.settings = settings
+        self.runtime = runtime
+        self._fetcher = fetcher
+        self._delivery = delivery
+        self._first_job = threading.Lock()
+
+    def new_cancellation(self) -> Cancellation:
+        """Return a cancellation with the time limit that the settings give a job."""
+        return Cancellation(self.settings.job_timeout)
+
+    def invoke(
+        self,
+        event: object,
+        cancellation: Cancellation | None = None,
+        on_progress: OnJobProgress | None = None,
+    ) -> Response:
+        """Carry out one event. Never raises: whatever goes wrong is a ``Failure``.
+
+        Args:
+            event: Decoded JSON; see :mod:`handler.event`.
+            cancellation: To stop the job from another thread; made here where it is not given.
+            on_progress: Called on several threads, one after the other; it must return at once.
+        """
+        job_id = _job_id_of(event)
+        cold_start = self._first_job.acquire(blocking=False)
+        with job_context(job_id):
+            # The one boundary: every failure leaves as a response.
+            try:
+                response = self._carry_out(
+                    event,
+                    job_id,
+                    cancellation or self.new_cancellation(),
+                    on_progress or _ignore,
+                    cold_start=cold_start,
+                )
+            except ServiceError as error:
+                log.warning("job failed", extra={"code": error.code, "error": error.message})
+                return failure(job_id, error, replace_worker=self.runtime.broken)
+            except Exception:
+                log.exception("job failed", extra={"code": InternalError.code})
+                internal = InternalError(
+                    "The worker failed in a way it should not. Its log tells the cause under the "
+                    f"job id {job_id}."
+                )
+                return failure(job_id, internal, replace_worker=self.runtime.broken)
+            log.info("job done", extra={"seconds": response.timings.model_dump(by_alias=True)})
+            return response
+
+    def _carry_out(
+        self,
+        event: object,
+        job_id: str,
+        cancellation: Cancellation,
+        on_progress: OnJobProgress,
+        *,
+        cold_start: bool,
+    ) -> Success:
+        clock = Clock()
+        with clock.phase("validate"):
+            request = validate_request(parse_event(event), job_id, self.settings.workflows_dir)
+        kept = self._delivery.deliver_kept(request)
+        if kept is not None:
+            return _success(request, kept, clock, cold_start=cold_start)
+        on_progress(JobProgress("fetch"))
+        with clock.phase("fetch"):
+            images = self._fetch(request, cancellation)
+        patched = patch(request.workflow, request.values, images)
+        result = self.runtime.run(patched, cancellation, _node_progress(on_progress))
+        clock.add("validate", result.validate_seconds)
+        clock.add("queue", result.queue_seconds)
+        clock.add("run", result.run_seconds)
+        cancellation.check()
+        on_progress(JobProgress("encode", 1.0))
+        with clock.phase("encode"):
+            encoded = _encode(request, patched, result.outputs)
+        on_progress(JobProgress("store", 1.0))
+        with clock.phase("store"):
+            delivered = self._delivery.deliver(request, encoded)
+        return _success(request, delivered, clock, cold_start=cold_start)
+
+    def _fetch(self, request: Request, cancellation: Cancellation) -> dict[str, PixelImage]:
+        return {
+            name: self._fetcher.fetch(name, source, cancellation)
+            for name, source in request.images.items()
+        }
+
+
+def _encode(
+    request: Request, patched: PatchedGraph, outputs: tuple[Output, ...]
+) -> list[EncodedOutput]:
+    if not outputs:
+        raise OutputError(
+            f"The workflow {request.workflow.name} ran but made no file. Its graph must end in an "
+            "output node, such as SaveImage, whatever the parameters are."
+        )
+    metadata = {"prompt": json.dumps(patched.graph.to_api())}
+
+    def encode(output: Output) -> EncodedFile:
+        if isinstance(output, ImageOutput):
+            return encode_image(output.image, request.output, metadata)
+        return named_file(output.name, output.data)
+
+    return [EncodedOutput(output.node_id, encode(output)) for output in outputs]
+
+
+def _success(request: Request, delivered: Delivered, clock: Clock, *, cold_start: bool) -> Success:
+    phases = ("fetch", "validate", "queue", "run", "encode", "store")
+    seconds = {phase: clock.seconds(phase) for phase in phases}
+    return Success(
+        job_id=request.job_id,
+        workflow=request.workflow.name,
+        workflow_version=request.workflow.manifest.version,
+        seed=delivered.seed,
+        outputs=list(delivered.outputs),
+        timings=Timings.model_validate({**seconds, "total": clock.total()}),
+        cold_start=cold_start,
+    )
+
+
+def _node_progress(on_progress: OnJobProgress) -> OnProgress:
+    def report(progress: Progress) -> None:
+        on_progress(
+            JobProgress(
+                "run",
+                progress.fraction,
+                progress.title,
+                progress.step,
+                progress.steps,
+                progress.preview,
+            )
+        )
+
+    return report
+
+
+def _job_id_of(event: object) -> str:
+    """Return the id that the platform or the caller gave, even where the event is not valid."""
+    match event:
+        case {"id": str() as job_id} if job_id:
+            return job_id
+        case _:
+            return new_job_id()
+
+
+def _ignore(_: JobProgress) -> None:
+    pass

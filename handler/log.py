@@ -1,0 +1,86 @@
+"""Structured logs: one JSON line per record in production, readable on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import json
+import logging
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from handler.settings import Settings
+
+_job_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("job_id", default=None)
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send every record of this process to standard error in the chosen format.
+
+    ``auto`` is text where standard error is a terminal, else JSON.
+    """
+    as_text = settings.log_format == "text" or (
+        settings.log_format == "auto" and sys.stderr.isatty()
+    )
+    stream = logging.StreamHandler(sys.stderr)
+    stream.setFormatter(TextFormatter() if as_text else JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [stream]
+    root.setLevel(settings.log_level)
+    # These tell of every request, with signed URLs and headers in the text.
+    for name in ("botocore", "boto3", "s3transfer", "urllib3", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+
+
+@contextlib.contextmanager
+def job_context(job_id: str) -> Iterator[None]:
+    """Put a job's id on every record logged inside, on the threads that work for it too."""
+    token = _job_id.set(job_id)
+    try:
+        yield
+    finally:
+        _job_id.reset(token)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (UTC), level, event, job_id, and the record's extras."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        entry: dict[str, Any] = {
+            "time": _utc(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            "job_id": _job_id.get(),
+            **_extras(record),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level, event and the record's extras, for people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, with a traceback below it where there is one."""
+        extras = {"job_id": _job_id.get(), **_extras(record)}
+        data = " ".join(f"{key}={value}" for key, value in extras.items() if value is not None)
+        line = f"{_utc(record)[11:]} {record.levelname:<7} {record.getMessage()} {data}".rstrip()
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _utc(record: logging.LogRecord) -> str:
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    return f"{seconds}.{int(record.msecs):03d}Z"
+
+
+def _extras(record: logging.LogRecord) -> dict[str, Any]:
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD}

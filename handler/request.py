@@ -1,0 +1,68 @@
+"""The step from an event to a validated request: workflow loaded, parameters and images checked."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from comfyui_runtime.parameters import SeedParameter, resolve_parameters
+from comfyui_runtime.patch import check_image_names
+from comfyui_runtime.workflow import load_workflow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from comfyui_runtime.parameters import ParameterValue
+    from comfyui_runtime.workflow import Workflow
+    from handler.event import Event, Output
+
+
+@dataclass(frozen=True)
+class Request:
+    """An event that can be carried out.
+
+    Attributes:
+        values: Every parameter's value, defaults and a drawn seed included.
+        images: Where to take each named image from, as the event gave it.
+        fingerprint: SHA-256 of what was asked for, the workflow's files included, in hex.
+    """
+
+    job_id: str
+    workflow: Workflow
+    values: Mapping[str, ParameterValue]
+    images: Mapping[str, str]
+    output: Output
+    fingerprint: str
+
+    @property
+    def seed(self) -> int | None:
+        """The first seed parameter's value; ``None`` for a workflow without one."""
+        for name, parameter in self.workflow.manifest.parameters.items():
+            if isinstance(parameter, SeedParameter):
+                return int(self.values[name])
+        return None
+
+
+def validate_request(event: Event, job_id: str, workflows_dir: Path) -> Request:
+    """Check an event against the workflow that it names.
+
+    Raises:
+        UnknownWorkflowError: No such workflow is installed.
+        WorkflowError: The workflow's own files are wrong.
+        ParameterError: A parameter or an image is unknown, missing or not allowed.
+    """
+    workflow = load_workflow(workflows_dir, event.input.workflow)
+    values = resolve_parameters(workflow.manifest.parameters, event.input.params)
+    images = event.input.named_images
+    check_image_names(workflow, set(images))
+    asked_for = f"{workflow.digest}\n{event.input.model_dump_json()}"
+    fingerprint = hashlib.sha256(asked_for.encode()).hexdigest()
+    return Request(job_id, workflow, values, images, event.input.output, fingerprint)
+
+
+def new_job_id() -> str:
+    """Return an id for a job whose platform gave none."""
+    return uuid.uuid4().hex

@@ -1,0 +1,108 @@
+"""What an invocation returns: a success with its outputs, or a failure with its error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+if TYPE_CHECKING:
+    from comfyui_runtime.errors import ServiceError
+
+
+class OutputFile(BaseModel):
+    """One file that the workflow made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    url: str | None = Field(
+        None, description="Where the file can be fetched; null for inline delivery."
+    )
+    base64: str | None = Field(None, description="The file's bytes, for inline delivery.")
+    key: str | None = Field(
+        None, description="The object's key in the bucket, or path in the folder."
+    )
+    node_id: str = Field(description="The output node of the workflow that made it.")
+    content_type: str
+    width: int | None = Field(description="Pixels; null where the file is not an image.")
+    height: int | None = Field(description="Pixels; null where the file is not an image.")
+    bytes: int
+    sha256: str
+
+
+class Timings(BaseModel):
+    """Seconds by phase."""
+
+    model_config = ConfigDict(frozen=True)
+
+    fetch: float = Field(description="Inputs fetched and decoded.")
+    validate_: float = Field(alias="validate", description="Event and graph checked.")
+    queue: float = Field(description="Waiting for the device.")
+    run: float = Field(description="On the device.")
+    encode: float
+    store: float
+    total: float
+
+
+class Success(BaseModel):
+    """A job that was done."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["succeeded"] = "succeeded"
+    job_id: str
+    workflow: str
+    workflow_version: str
+    seed: int | None = Field(description="The seed used, drawn where the event gave none.")
+    outputs: list[OutputFile]
+    timings: Timings
+    cold_start: bool = Field(description="Whether this was the worker's first job.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON data."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class ErrorBody(BaseModel):
+    """Why a job failed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str = Field(description="Stable; programs may rely on it.")
+    message: str = Field(description="Says what to change.")
+    retryable: bool = Field(description="Whether the same event may succeed if sent again.")
+    details: dict[str, JsonValue]
+
+
+class Failure(BaseModel):
+    """A job that was not done."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["failed"] = "failed"
+    job_id: str
+    error: ErrorBody
+    http_status: int = Field(exclude=True)
+    replace_worker: bool = Field(default=False, exclude=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON data."""
+        return self.model_dump(mode="json")
+
+
+Response = Success | Failure
+
+
+def failure(job_id: str, error: ServiceError, *, replace_worker: bool = False) -> Failure:
+    """Return the response that reports an error."""
+    return Failure(
+        job_id=job_id,
+        error=ErrorBody(
+            code=error.code,
+            message=error.message,
+            retryable=error.retryable,
+            details=error.details,
+        ),
+        http_status=error.http_status,
+        replace_worker=replace_worker,
+    )

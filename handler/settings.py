@@ -1,0 +1,148 @@
+"""The one settings object, read from the environment once, at start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from handler.errors import ConfigurationError
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+
+
+def _env(*names: str) -> AliasChoices:
+    return AliasChoices(*names)
+
+
+class Settings(BaseSettings):
+    """Everything the environment may say. Each field names its variables and its unit."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+    )
+
+    # ComfyUI
+    comfyui_dir: Path = Field(
+        PROJECT_DIR / ".comfyui" / "src" / "ComfyUI", validation_alias=_env("COMFYUI_DIR")
+    )
+    comfyui_base_dir: Path = Field(
+        PROJECT_DIR / ".comfyui" / "base", validation_alias=_env("COMFYUI_BASE_DIR")
+    )
+    model_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (Path("/runpod-volume/models"),), validation_alias=_env("COMFYUI_MODEL_DIRS")
+    )
+    workflows_dir: Path = Field(PROJECT_DIR / "workflows", validation_alias=_env("WORKFLOWS_DIR"))
+    device: Literal["cuda", "cpu"] = Field("cuda", validation_alias=_env("COMFYUI_DEVICE"))
+    vram_mode: Literal["auto", "high", "normal", "low", "none"] = Field(
+        "auto", validation_alias=_env("COMFYUI_VRAM_MODE")
+    )
+    cache_lru: int = Field(0, ge=0, validation_alias=_env("COMFYUI_CACHE_LRU"))
+    comfyui_args: str = Field("", validation_alias=_env("COMFYUI_ARGS"))
+    api_nodes: bool = Field(False, validation_alias=_env("COMFYUI_API_NODES"))
+
+    # Jobs
+    job_timeout: float = Field(600.0, gt=0, validation_alias=_env("JOB_TIMEOUT_SECONDS"))
+    concurrency: int = Field(3, ge=1, le=32, validation_alias=_env("WORKER_CONCURRENCY"))
+    stop_grace: float = Field(30.0, gt=0, validation_alias=_env("STOP_GRACE_SECONDS"))
+
+    # Inputs
+    input_max_bytes: int = Field(32 * 1024 * 1024, gt=0, validation_alias=_env("INPUT_MAX_BYTES"))
+    input_max_pixels: int = Field(50_000_000, gt=0, validation_alias=_env("INPUT_MAX_PIXELS"))
+    input_timeout: float = Field(30.0, gt=0, validation_alias=_env("INPUT_TIMEOUT_SECONDS"))
+    input_max_redirects: int = Field(3, ge=0, validation_alias=_env("INPUT_MAX_REDIRECTS"))
+    input_allowed_hosts: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), validation_alias=_env("INPUT_ALLOWED_HOSTS")
+    )
+
+    # Storage
+    bucket_endpoint_url: str | None = Field(
+        None,
+        validation_alias=_env("BUCKET_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    )
+    bucket_access_key_id: str | None = Field(
+        None, validation_alias=_env("BUCKET_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID")
+    )
+    bucket_secret_access_key: SecretStr | None = Field(
+        None, validation_alias=_env("BUCKET_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY")
+    )
+    bucket_session_token: SecretStr | None = Field(
+        None, validation_alias=_env("BUCKET_SESSION_TOKEN", "AWS_SESSION_TOKEN")
+    )
+    bucket_region: str | None = Field(
+        None, validation_alias=_env("BUCKET_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
+    )
+    bucket_name: str | None = Field(None, validation_alias=_env("BUCKET_NAME", "S3_BUCKET"))
+    bucket_addressing: Literal["auto", "path", "virtual"] = Field(
+        "auto", validation_alias=_env("BUCKET_ADDRESSING")
+    )
+    bucket_prefix: str = Field("", validation_alias=_env("BUCKET_PREFIX"))
+    bucket_public_url: str | None = Field(None, validation_alias=_env("BUCKET_PUBLIC_URL"))
+    bucket_timeout: float = Field(60.0, gt=0, validation_alias=_env("BUCKET_TIMEOUT_SECONDS"))
+    bucket_attempts: int = Field(4, ge=1, validation_alias=_env("BUCKET_ATTEMPTS"))
+    cache_control: str = Field(
+        "private, max-age=31536000, immutable", validation_alias=_env("RESULT_CACHE_CONTROL")
+    )
+    input_buckets: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), validation_alias=_env("INPUT_BUCKETS")
+    )
+    results_dir: Path = Field(PROJECT_DIR / "results", validation_alias=_env("RESULTS_DIR"))
+    kept_results_dir: Path | None = Field(None, validation_alias=_env("KEPT_RESULTS_DIR"))
+    kept_results_max_bytes: int = Field(
+        10 * 1024**3, gt=0, validation_alias=_env("KEPT_RESULTS_MAX_BYTES")
+    )
+
+    # Logs
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", validation_alias=_env("LOG_LEVEL")
+    )
+    log_format: Literal["auto", "json", "text"] = Field("auto", validation_alias=_env("LOG_FORMAT"))
+
+    @field_validator("model_dirs", "input_allowed_hosts", "input_buckets", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @model_validator(mode="after")
+    def _complete_bucket(self) -> Self:
+        given = {
+            "BUCKET_NAME": self.bucket_name,
+            "BUCKET_ACCESS_KEY_ID": self.bucket_access_key_id,
+            "BUCKET_SECRET_ACCESS_KEY": self.bucket_secret_access_key,
+        }
+        keys = (self.bucket_access_key_id, self.bucket_secret_access_key)
+        if any(keys) and not all(keys):
+            missing = [name for name, value in given.items() if not value]
+            message = f"set {' and '.join(missing)} too, or none of the bucket's keys"
+            raise ValueError(message)
+        return self
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment (and ``.env``) into validated settings.
+
+    Args:
+        overrides: Field values that win over the environment, for command-line options.
+
+    Raises:
+        ConfigurationError: A value cannot work; the message names the variable.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']) or 'environment'}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)
+        )
+        raise ConfigurationError(f"Fix the environment: {problems}.") from error

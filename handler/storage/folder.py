@@ -1,0 +1,60 @@
+"""Results in a folder of this machine, for work without a bucket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from handler.errors import StorageError
+from handler.storage.atomic_file import write_atomically
+from handler.storage.contract import StoredFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from handler.encode import EncodedFile
+    from handler.event import Output
+
+_PROBE_NAME = ".write-probe"
+
+
+class LocalStorage:
+    """A folder; URLs are ``file://``, of no use on another machine, and do not expire.
+
+    Args:
+        folder: Made when something is stored. Nothing is ever written outside it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+
+    def store(self, file: EncodedFile, key: str, output: Output) -> StoredFile:  # noqa: ARG002
+        """Write a result; see :meth:`handler.storage.Storage.store`."""
+        path = self._path(key)
+        self._write(path, file.data)
+        return StoredFile(path.as_uri(), key)
+
+    def check(self) -> None:
+        """Write and remove a small file; see :meth:`handler.storage.Storage.check`."""
+        probe = self._folder / _PROBE_NAME
+        self._write(probe, b"")
+        probe.unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        path = self._folder / key
+        # Resolved, because a part of the path may be a link that leads elsewhere.
+        inside = path.resolve().is_relative_to(self._folder.resolve())
+        if not inside or ".." in path.parts:
+            raise StorageError(
+                "The result's key leads out of RESULTS_DIR: use another output.prefix.", key=key
+            )
+        return path
+
+    def _write(self, path: Path, data: bytes) -> None:
+        try:
+            write_atomically(path, data)
+        except OSError as error:
+            raise StorageError(
+                f"The folder {self._folder} cannot be written to ({error.strerror}): free space "
+                "or rights there, or set RESULTS_DIR to another folder.",
+                folder=str(self._folder),
+            ) from error

@@ -1,0 +1,1 @@
+"""The parts of ``provision.sh`` that need more than a shell; standard library and pip only."""

@@ -1,0 +1,93 @@
+"""The real ComfyUI on the CPU, booted once a session, with a node pack of the tests' own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from comfyui_runtime.boot import BootReport, boot
+from comfyui_runtime.images import PixelImage
+from comfyui_runtime.options import BootOptions
+from comfyui_runtime.run import InProcessRuntime
+
+PROJECT = Path(__file__).resolve().parent.parent
+NODE_PACKS = Path(__file__).parent / "node_packs"
+
+
+@dataclass(frozen=True)
+class CallerState:
+    """What a start of ComfyUI must leave as it was."""
+
+    argv: list[str]
+    folder: str
+    handlers: list[logging.Handler]
+    level: int
+    signals: dict[int, object]
+    excepthook: object
+
+
+def caller_state() -> CallerState:
+    root = logging.getLogger()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return CallerState(
+        list(sys.argv),
+        str(Path.cwd()),
+        list(root.handlers),
+        root.level,
+        {number: signal.getsignal(number) for number in numbers},
+        sys.excepthook,
+    )
+
+
+@dataclass(frozen=True)
+class Booted:
+    runtime: InProcessRuntime
+    report: BootReport
+    before: CallerState
+    after: CallerState
+    base_dir: Path
+
+
+@pytest.fixture(scope="session")
+def comfyui_dir() -> Path:
+    return Path(os.environ.get("COMFYUI_DIR", PROJECT / ".comfyui" / "src" / "ComfyUI"))
+
+
+@pytest.fixture(scope="session")
+def booted(tmp_path_factory, comfyui_dir) -> Booted:
+    base_dir = tmp_path_factory.mktemp("base")
+    shutil.copytree(NODE_PACKS, base_dir / "custom_nodes")
+    options = BootOptions(
+        comfyui_dir=comfyui_dir,
+        base_dir=base_dir,
+        device="cpu",
+        previews=True,
+        stop_grace=1.0,
+    )
+    before = caller_state()
+    with warnings.catch_warnings():
+        # What ComfyUI's imports warn of is not this project's to mend.
+        warnings.simplefilter("ignore")
+        runtime, report = boot(options)
+    return Booted(runtime, report, before, caller_state(), base_dir)
+
+
+@pytest.fixture(scope="session")
+def runtime(booted) -> InProcessRuntime:
+    return booted.runtime
+
+
+@pytest.fixture
+def photo() -> PixelImage:
+    """A picture of 64 x 48 pixels that no other test has."""
+    rng = np.random.default_rng()
+    return PixelImage(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8))

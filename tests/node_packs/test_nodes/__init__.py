@@ -1,0 +1,192 @@
+"""Nodes that fail, wait and write files, for tests of the runtime."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import comfy.utils
+import folder_paths
+import torch
+
+
+class Raise:
+    """Raises what its input names."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        kinds = ["ValueError", "torch.OutOfMemoryError", "SystemExit", "interrupt", "nothing"]
+        return {"required": {"image": ("IMAGE", {}), "kind": (kinds, {})}}
+
+    def run(self, image, kind):
+        if kind == "ValueError":
+            raise ValueError("the image is not to this node's liking")
+        if kind == "torch.OutOfMemoryError":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        if kind == "SystemExit":
+            raise SystemExit(3)
+        if kind == "interrupt":
+            import comfy.model_management
+
+            raise comfy.model_management.InterruptProcessingException
+        return (image,)
+
+
+class Steps:
+    """Takes a number of steps of some seconds each, reporting every one."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "image": ("IMAGE", {}),
+                "steps": ("INT", {"default": 4, "min": 1, "max": 1000}),
+                "seconds": ("FLOAT", {"default": 0.01, "min": 0.0, "max": 10.0}),
+            }
+        }
+
+    def run(self, image, steps, seconds):
+        bar = comfy.utils.ProgressBar(steps)
+        for _ in range(steps):
+            time.sleep(seconds)
+            bar.update(1)
+        return (image,)
+
+
+class Stubborn:
+    """Waits until a file is there, and does not stop when told to."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE", {}), "until": ("STRING", {})}}
+
+    def run(self, image, until):
+        while not Path(until).exists():
+            time.sleep(0.02)
+        return (image,)
+
+
+class CountCalls:
+    """Counts how often it ran, in a file."""
+
+    RETURN_TYPES = ("INT",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"counter": ("STRING", {})}}
+
+    def run(self, counter):
+        path = Path(counter)
+        count = int(path.read_text()) + 1 if path.exists() else 1
+        path.write_text(str(count))
+        return (count,)
+
+
+class Brighten:
+    """Scales an image by a number from another node."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE", {}), "by": ("INT", {})}}
+
+    def run(self, image, by):
+        return (image * by,)
+
+
+class SaveText:
+    """An output node that writes a text file."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    CATEGORY = "test"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"text": ("STRING", {})}}
+
+    def run(self, text):
+        folder = Path(folder_paths.get_output_directory()) / "texts"
+        folder.mkdir(exist_ok=True)
+        (folder / "note.txt").write_text(text)
+        (folder / "left-behind.txt").write_text("never reported")
+        return {"ui": {"texts": [{"filename": "note.txt", "subfolder": "texts", "type": "output"}]}}
+
+
+class SaveElsewhere:
+    """An output node that names a file outside ComfyUI's folders."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    CATEGORY = "test"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"name": ("STRING", {})}}
+
+    def run(self, name):
+        return {"ui": {"files": [{"filename": name, "subfolder": "", "type": "output"}]}}
+
+
+class Blocked:
+    """Blocks what follows, with a message."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE", {})}}
+
+    def run(self, image):
+        from comfy_execution.graph import ExecutionBlocker
+
+        return (ExecutionBlocker("this image is refused"),)
+
+
+class NotANumber:
+    """Gives an image of NaN."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE", {})}}
+
+    def run(self, image):
+        return (image * float("nan"),)
+
+
+NODE_CLASS_MAPPINGS = {
+    "TestRaise": Raise,
+    "TestSteps": Steps,
+    "TestStubborn": Stubborn,
+    "TestCountCalls": CountCalls,
+    "TestBrighten": Brighten,
+    "TestSaveText": SaveText,
+    "TestSaveElsewhere": SaveElsewhere,
+    "TestBlocked": Blocked,
+    "TestNotANumber": NotANumber,
+}
