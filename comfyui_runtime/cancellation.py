@@ -29,6 +29,8 @@ class Cancellation:
     def cancel(self) -> None:
         """Ask the job to stop. Safe from any thread, any number of times."""
         with self._lock:
+            if self._cancelled.is_set():
+                return
             self._cancelled.set()
             callbacks = list(self._callbacks)
         for callback in callbacks:
@@ -66,7 +68,7 @@ class Cancellation:
             )
 
     def on_cancel(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call ``callback`` when the job is cancelled, at once if it already was.
+        """Call ``callback`` once, when the job is cancelled; at once if it already was.
 
         Returns:
             A function that takes the callback back.

@@ -31,6 +31,8 @@ class DeviceThread:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._tidy = tidy
         self._tidy_every = tidy_every
+        self._lock = threading.Lock()
+        self._stopped = False
         self._thread = threading.Thread(target=self._work, name="comfyui-device", daemon=True)
         self._thread.start()
 
@@ -39,6 +41,9 @@ class DeviceThread:
 
         Returns:
             A future that can be cancelled until the call starts.
+
+        Raises:
+            RuntimeError: The thread was stopped: the call would wait for ever.
         """
         future: Future[T] = Future()
         context = contextvars.copy_context()
@@ -53,12 +58,18 @@ class DeviceThread:
             else:
                 future.set_result(result)
 
-        self._calls.put(work)
+        with self._lock:
+            if self._stopped:
+                raise RuntimeError("The device's thread was stopped; it takes no more calls.")
+            self._calls.put(work)
         return future
 
     def stop(self, timeout: float) -> None:
         """End the thread when the queued calls are done; wait at most ``timeout`` seconds."""
-        self._calls.put(None)
+        with self._lock:
+            if not self._stopped:
+                self._stopped = True
+                self._calls.put(None)
         self._thread.join(timeout)
 
     def _work(self) -> None:

@@ -344,9 +344,20 @@ def model_path(kind: str, name: str) -> Path | None:
     return None if path is None else Path(path)
 
 
+def model_names(kind: str) -> list[str]:
+    """Return the names under which nodes offer the model files of a kind."""
+    return list(importlib.import_module("folder_paths").get_filename_list(kind))
+
+
 def model_suffixes() -> set[str]:
     """Return the file name endings of model files."""
     return {*importlib.import_module("folder_paths").supported_pt_extensions, ".onnx"}
+
+
+def cuda_index() -> int | None:
+    """Return the index of the CUDA device that graphs run on; ``None`` on the CPU."""
+    device = importlib.import_module("comfy.model_management").get_torch_device()
+    return int(device.index or 0) if device.type == "cuda" else None
 
 
 def device_name() -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from comfyui_runtime.errors import MissingModelError, ModelError
 
@@ -70,22 +72,54 @@ def check_safetensors(path: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         ModelError: The file is truncated or is not a safetensors file.
     """
+    try:
+        size, prefix, header = _read_header(path)
+    except OSError as error:
+        raise _unusable(path, f"it cannot be read ({error.strerror})") from error
+    if not header:
+        raise _unusable(path, f"it is not a safetensors file ({_first_words(prefix)})")
+    try:
+        tensors = _Header.model_validate_json(header).__pydantic_extra__
+    except ValidationError as error:
+        raise _unusable(path, "its header cannot be read") from error
+    end = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
+    expected = len(prefix) + len(header) + end
+    if size != expected:
+        raise _unusable(path, f"it has {size} bytes where its header says {expected}")
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+_Size = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+
+
+class _Tensor(BaseModel):
+    """What the header says of one tensor; the offsets count from the end of the header."""
+
+    shape: tuple[_Size, ...]
+    data_offsets: tuple[_Size, _Size]
+
+    @field_validator("data_offsets")
+    @classmethod
+    def _ends_after_its_start(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if value[1] < value[0]:
+            raise PydanticCustomError("data_offsets", "a tensor ends before it starts")
+        return value
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    metadata: JsonValue = Field(None, alias="__metadata__")
+    __pydantic_extra__: dict[str, _Tensor] = Field(init=False)
+
+
+def _read_header(path: Path) -> tuple[int, bytes, bytes]:
+    """Return the file's size, its first eight bytes, and the header; empty if it can be none."""
     size = path.stat().st_size
     with path.open("rb") as file:
         prefix = file.read(8)
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0  # noqa: PLR2004
-        if not 0 < length <= min(size, _MAX_HEADER):
-            raise _unusable(path, f"it is not a safetensors file ({_first_words(prefix)})")
-        try:
-            header = json.loads(file.read(length))
-            tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-            end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
-            shapes = {name: tuple(entry["shape"]) for name, entry in tensors.items()}
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise _unusable(path, "its header cannot be read") from error
-    if size != 8 + length + end:
-        raise _unusable(path, f"it has {size} bytes where its header says {8 + length + end}")
-    return shapes
+        return size, prefix, file.read(length) if length <= min(size, _MAX_HEADER) else b""
 
 
 def _first_words(prefix: bytes) -> str:

@@ -5,11 +5,20 @@ Bounds are data beside the field, shared by validation, schema, documentation an
 
 from __future__ import annotations
 
-import math
 import secrets
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from comfyui_runtime.errors import ParameterError
 
@@ -28,7 +37,7 @@ class NotAllowedError(ValueError):
 
 
 class _Parameter(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     description: str = Field(min_length=1)
     patches: tuple[str, ...] = Field(
@@ -40,17 +49,18 @@ class NumberParameter(_Parameter):
     """A number between bounds."""
 
     type: Literal["number"]
-    default: float
-    minimum: float
-    maximum: float
-    step: float | None = None
+    default: StrictFloat
+    minimum: StrictFloat
+    maximum: StrictFloat
+    step: StrictFloat | None = None
 
     def check(self, value: object) -> float:
         """Return the value as a number, or raise NotAllowedError saying what is allowed."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise NotAllowedError("must be a number")
-        if not (math.isfinite(value) and self.minimum <= value <= self.maximum):
-            raise NotAllowedError(f"must be from {self.minimum:g} to {self.maximum:g}")
+        # The bounds are finite, and no comparison with NaN is true.
+        if not self.minimum <= value <= self.maximum:
+            raise NotAllowedError(f"must be from {self.minimum:.15g} to {self.maximum:.15g}")
         return float(value)
 
 
@@ -58,9 +68,9 @@ class IntegerParameter(_Parameter):
     """A whole number between bounds."""
 
     type: Literal["integer"]
-    default: int
-    minimum: int
-    maximum: int
+    default: StrictInt
+    minimum: StrictInt
+    maximum: StrictInt
 
     def check(self, value: object) -> int:
         """Return the value as an integer, or raise NotAllowedError saying what is allowed."""
@@ -94,7 +104,7 @@ class BooleanParameter(_Parameter):
     """True or false."""
 
     type: Literal["boolean"]
-    default: bool
+    default: StrictBool
 
     def check(self, value: object) -> bool:
         """Return the value as a boolean, or raise NotAllowedError saying what is allowed."""
@@ -157,8 +167,11 @@ class Parameters(BaseModel):
             try:
                 parameter.check(parameter.default)
             except NotAllowedError as error:
-                message = f"parameter {name}: the default {error}"
-                raise ValueError(message) from error
+                raise PydanticCustomError(
+                    "default_not_allowed",
+                    "parameter {name}: the default {problem}",
+                    {"name": name, "problem": str(error)},
+                ) from error
         return self
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from comfyui_runtime.errors import UnknownWorkflowError, WorkflowError
 from comfyui_runtime.graph import Graph, NodeId, parse_graph
-from comfyui_runtime.parameters import Parameter, Parameters
+from comfyui_runtime.parameters import NotAllowedError, Parameter, Parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,25 +147,37 @@ def load_workflow(folder: Path, name: str) -> Workflow:
         UnknownWorkflowError: There is no such workflow; ``details["allowed"]`` lists what is.
         WorkflowError: Its files are wrong; the message names the file and the place.
     """
-    place = folder / name
-    if not _NAME.fullmatch(name) or not (place / MANIFEST_FILE).is_file():
-        names = workflow_names(folder)
+    # The name is the caller's: it becomes part of a path only once a folder is known to bear it.
+    names = workflow_names(folder)
+    if name not in names:
         raise UnknownWorkflowError(
             f'There is no workflow "{name}". Installed: {", ".join(names) or "none"}.',
             allowed=list[JsonValue](names),
         )
-    manifest_bytes = (place / MANIFEST_FILE).read_bytes()
+    if not _NAME.fullmatch(name):
+        raise WorkflowError(
+            f'Rename the folder "{name}": the name of a workflow has lower-case letters, digits, '
+            "_ and - only."
+        )
+    manifest_bytes = _read(folder, name, MANIFEST_FILE)
     manifest = _parse_manifest(name, manifest_bytes)
+    graph_bytes = _read(folder, name, GRAPH_FILE)
     try:
-        graph_bytes = (place / GRAPH_FILE).read_bytes()
         graph = parse_graph(json.loads(graph_bytes))
-    except (OSError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise WorkflowError(f"{name}/{GRAPH_FILE} cannot be read as JSON: {error}.") from error
     except WorkflowError as error:
         raise WorkflowError(f"{name}/{GRAPH_FILE}: {error.message}", **error.details) from error
     _References(name, manifest, graph).check()
     digest = hashlib.sha256(hashlib.sha256(graph_bytes).digest() + manifest_bytes).hexdigest()
     return Workflow(name, graph, manifest, digest)
+
+
+def _read(folder: Path, name: str, file: str) -> bytes:
+    try:
+        return (folder / name / file).read_bytes()
+    except OSError as error:
+        raise WorkflowError(f"{name}/{file} cannot be read: {error.strerror}.") from error
 
 
 def _parse_manifest(name: str, data: bytes) -> Manifest:
@@ -175,8 +187,9 @@ def _parse_manifest(name: str, data: bytes) -> Manifest:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise WorkflowError(f"{name}/{MANIFEST_FILE}: {where}: {first['msg']}.") from error
-    except ValueError as error:
+        place = f"{where}: " if where else ""
+        raise WorkflowError(f"{name}/{MANIFEST_FILE}: {place}{first['msg']}.") from error
+    except (ValueError, RecursionError) as error:
         raise WorkflowError(f"{name}/{MANIFEST_FILE} is not TOML: {error}.") from error
     return manifest
 
@@ -191,8 +204,12 @@ class _References:
 
     def check(self) -> None:
         for name, image in self.manifest.images.items():
-            if image.node not in self.graph.nodes:
-                raise self._error(f"image {name} names node {image.node}, which the graph lacks.")
+            self._check_node(f"image {name} names", image.node)
+            if not image.required and not self._can_do_without(name):
+                raise self._error(
+                    f"image {name} is optional, but no branch takes its node out: add one with "
+                    f'without_image = "{name}".'
+                )
         for name, parameter in self.manifest.parameters.items():
             for text in parameter.patches:
                 self._check_input(f"parameter {name}", text)
@@ -202,27 +219,38 @@ class _References:
     def _check_branch(self, where: str, branch: Branch) -> None:
         if not branch.off_when and branch.without_image is None:
             raise self._error(f"{where} needs off_when or without_image.")
-        for name in branch.off_when:
+        for name, value in branch.off_when.items():
             if name not in self.manifest.parameters:
                 raise self._error(f"{where} names parameter {name}, which is not declared.")
+            try:
+                self.manifest.parameters[name].check(value)
+            except NotAllowedError as error:
+                raise self._error(f"{where} is never off: parameter {name} {error}.") from error
         if branch.without_image is not None and branch.without_image not in self.manifest.images:
             raise self._error(f"{where} names image {branch.without_image}, which is not declared.")
         for text in branch.set:
             self._check_input(where, text)
         for node_id, stand_ins in branch.bypass.items():
+            self._check_node(f"{where} bypasses", node_id)
             for input_name in stand_ins.values():
                 self._check_input(where, f"{node_id}.{input_name}")
 
     def _check_input(self, where: str, text: str) -> None:
         ref = InputRef.parse(text)
-        node = self.graph.nodes.get(ref.node_id)
-        if node is None:
-            raise self._error(f'{where} names "{text}", but the graph has no node {ref.node_id}.')
-        if ref.name not in node.inputs:
+        self._check_node(f"{where} names", ref.node_id)
+        inputs = self.graph.nodes[ref.node_id].inputs
+        if ref.name not in inputs:
             raise self._error(
                 f'{where} names "{text}", but node {ref.node_id} has the inputs '
-                f"{', '.join(node.inputs) or 'none'}."
+                f"{', '.join(inputs) or 'none'}."
             )
+
+    def _check_node(self, what: str, node_id: NodeId) -> None:
+        if node_id not in self.graph.nodes:
+            raise self._error(f"{what} node {node_id}, which the graph lacks.")
+
+    def _can_do_without(self, image: str) -> bool:
+        return any(branch.without_image == image for branch in self.manifest.branches)
 
     def _error(self, problem: str) -> WorkflowError:
         return WorkflowError(f"{self.name}/{MANIFEST_FILE}: {problem}")

@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,6 @@ from handler.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -145,22 +145,12 @@ def encode_image(image: PixelImage, output: Output, metadata: Mapping[str, str])
     )
 
 
-def read_file(path: Path) -> EncodedFile:
-    """Read a file that an output node wrote: video, sound, text, or an image kept as it is.
+def named_file(name: str, data: bytes) -> EncodedFile:
+    """Take a file that an output node wrote: video, sound, text, or an image kept as it is.
 
     The content type follows from the name, the dimensions of an image from its header.
-
-    Raises:
-        OutputError: The file cannot be read.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise OutputError(
-            f"The file {path.name} that the graph made cannot be read ({error.strerror}): check "
-            "that no node of the workflow removes its own outputs."
-        ) from error
-    suffix = path.suffix.lower()
+    suffix = PurePath(name).suffix.lower()
     content_type = _types.guess_type(f"file{suffix}")[0] or "application/octet-stream"
     extension = suffix.removeprefix(".")
     width, height = _dimensions(data) if content_type.startswith("image/") else (None, None)
@@ -176,9 +166,9 @@ def read_file(path: Path) -> EncodedFile:
 def _png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
     """Write a PNG.
 
-    Pillow tries five filters on each row and compresses with zlib, which takes ten times as long
-    as the graph's last node; here the one filter that numpy does in a single pass is followed by
-    ISA-L's deflate, for a file about a tenth larger.
+    For each row Pillow tries every filter before it compresses with zlib. Here one filter, which
+    numpy does in a single pass, is followed by ISA-L's deflate: measured beside ComfyUI's SaveImage
+    (Pillow at level 4) on photos of 1024 x 1024, a tenth of the time for a file 4 to 16 % larger.
     """
     height, width, channels = pixels.shape
     rows = pixels.reshape(height, width * channels)

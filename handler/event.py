@@ -7,18 +7,42 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from handler.errors import EventError
 
-ParamValue = bool | int | float | str
 DEFAULT_IMAGE = "image"
+_MOST_OF_A_NAME = 100
 
 
-class Output(BaseModel):
+def _scalar(value: object) -> object:
+    """Refuse what is none of a union's types as one problem, not as one a type."""
+    if not isinstance(value, bool | int | float | str):
+        raise PydanticCustomError("scalar", "Input should be true or false, a number or a text")
+    if isinstance(value, str) and _readable(value) != value:
+        raise PydanticCustomError("scalar", "Input should be a text in Unicode")
+    return value
+
+
+ParamValue = Annotated[bool | int | float | str, BeforeValidator(_scalar)]
+Name = Annotated[str, Field(min_length=1, max_length=_MOST_OF_A_NAME)]
+
+
+class _Strict(BaseModel):
+    # Errors are logged with what caused them, and an input may be a person's photo.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+class Output(_Strict):
     """How the result is encoded, and how it is handed over."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format: Literal["png", "webp", "jpeg"] = Field("png", description="Image format of the result.")
     quality: int = Field(
@@ -47,24 +71,20 @@ class Output(BaseModel):
     )
 
 
-class JobInput(BaseModel):
+class JobInput(_Strict):
     """The ``input`` of an event."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    workflow: str = Field(
-        min_length=1, max_length=100, description="Name of an installed workflow."
-    )
+    workflow: Name = Field(description="Name of an installed workflow.")
     image: str | None = Field(
         None,
         min_length=1,
         description="The photo: http(s) URL, data URI, bare base64, or s3://bucket/key.",
     )
-    images: dict[str, Annotated[str, Field(min_length=1)]] = Field(
+    images: dict[Name, Annotated[str, Field(min_length=1)]] = Field(
         default_factory=dict,
         description="Named images, for workflows that take more than one.",
     )
-    params: dict[str, ParamValue] = Field(
+    params: dict[Name, ParamValue] = Field(
         default_factory=dict,
         description="The workflow's parameters; see `python -m handler workflows`.",
     )
@@ -73,8 +93,11 @@ class JobInput(BaseModel):
     @model_validator(mode="after")
     def _one_way_to_give_the_image(self) -> JobInput:
         if self.image is not None and DEFAULT_IMAGE in self.images:
-            message = f"give the photo as image or as images.{DEFAULT_IMAGE}, not as both"
-            raise ValueError(message)
+            raise PydanticCustomError(
+                "image_twice",
+                "give the photo as image or as images.{name}, not as both",
+                {"name": DEFAULT_IMAGE},
+            )
         return self
 
     @property
@@ -84,10 +107,10 @@ class JobInput(BaseModel):
         return single | self.images
 
 
-class Event(BaseModel):
+class Event(_Strict):
     """An invocation event. Platforms add fields of their own beside ``input``; they are ignored."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(extra="ignore")
 
     id: str | None = Field(
         None,
@@ -113,7 +136,7 @@ def parse_event(event: object) -> Event:
     except ValidationError as error:
         problems = [
             {
-                "field": ".".join(str(part) for part in problem["loc"]) or "event",
+                "field": _field(problem["loc"]),
                 "problem": problem["msg"],
             }
             for problem in error.errors(
@@ -125,3 +148,12 @@ def parse_event(event: object) -> Event:
             f"The event is not valid: {text}. `python -m handler schema` prints what is.",
             problems=problems,  # type: ignore[arg-type]
         ) from error
+
+
+def _field(place: tuple[int | str, ...]) -> str:
+    return ".".join(_readable(str(part))[:_MOST_OF_A_NAME] for part in place) or "event"
+
+
+def _readable(text: str) -> str:
+    """Return a text that can be written out: JSON may hold halves of surrogate pairs."""
+    return text.encode(errors="backslashreplace").decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,7 +28,8 @@ class Request:
     Attributes:
         values: Every parameter's value, defaults and a drawn seed included.
         images: Where to take each named image from, as the event gave it.
-        fingerprint: SHA-256 of what was asked for, the workflow's files included, in hex.
+        fingerprint: SHA-256 of what was asked for, the workflow's files included, in hex; not of
+            a seed that was drawn.
     """
 
     job_id: str
@@ -58,11 +60,21 @@ def validate_request(event: Event, job_id: str, workflows_dir: Path) -> Request:
     values = resolve_parameters(workflow.manifest.parameters, event.input.params)
     images = event.input.named_images
     check_image_names(workflow, set(images))
-    asked_for = f"{workflow.digest}\n{event.input.model_dump_json()}"
-    fingerprint = hashlib.sha256(asked_for.encode()).hexdigest()
-    return Request(job_id, workflow, values, images, event.input.output, fingerprint)
+    return Request(
+        job_id, workflow, values, images, event.input.output, _fingerprint(event, workflow)
+    )
 
 
 def new_job_id() -> str:
     """Return an id for a job whose platform gave none."""
     return uuid.uuid4().hex
+
+
+def _fingerprint(event: Event, workflow: Workflow) -> str:
+    asked_for = {
+        "workflow": [workflow.name, workflow.digest],
+        "images": event.input.named_images,
+        "params": event.input.params,
+        "output": event.input.output.model_dump(),
+    }
+    return hashlib.sha256(json.dumps(asked_for, sort_keys=True).encode()).hexdigest()

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
-
-import boto3
-import botocore.session
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError
-from botocore.loaders import create_loader
 
 from handler.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from botocore.loaders import Loader
     from mypy_boto3_s3 import S3Client
 
     from handler.settings import Settings
@@ -44,9 +40,6 @@ _KNOWN_HOSTS = (
     re.compile(rf"{_BUCKET}(?P<host>(?P<region>[a-z]+\d+)\.digitaloceanspaces\.com)"),
     re.compile(rf"(?P<bucket>)(?P<host>s3api-{_REGION}\.runpod\.io)"),
 )
-# Reading boto3's description of S3 is most of a client's 0.3 s; one reading serves every client.
-_descriptions = create_loader()
-
 _BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
 
@@ -100,6 +93,11 @@ def s3_client(settings: Settings) -> S3Client:
     Raises:
         ConfigurationError: The settings contradict each other, or boto3 cannot use them.
     """
+    import boto3  # 0.2 s, which a start without a bucket does without
+    import botocore.session
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
     endpoint = _read_endpoint(settings)
     style = settings.bucket_addressing
     if style == "auto":
@@ -123,7 +121,7 @@ def s3_client(settings: Settings) -> S3Client:
     secret = settings.bucket_secret_access_key
     token = settings.bucket_session_token
     session = botocore.session.Session()
-    session.register_component("data_loader", _descriptions)
+    session.register_component("data_loader", _loader())
     try:
         return boto3.session.Session(botocore_session=session).client(
             "s3",
@@ -140,6 +138,14 @@ def s3_client(settings: Settings) -> S3Client:
             f"The storage's settings cannot be used ({error}): correct the BUCKET_ and AWS_ "
             "variables."
         ) from error
+
+
+@cache
+def _loader() -> Loader:
+    """Return one reader of boto3's data for all clients: its work is most of a client's 0.3 s."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
 
 
 @dataclass(frozen=True)

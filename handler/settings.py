@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -13,6 +14,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from handler.errors import ConfigurationError
@@ -28,7 +30,16 @@ class Settings(BaseSettings):
     """Everything the environment may say. Each field names its variables and its unit."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        env_ignore_empty=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        # Fields are read by their aliases alone: with a prefix that no variable's name can have, a
+        # variable DEVICE of someone else's is not taken for the field of that name.
+        env_prefix="=",
     )
 
     # ComfyUI
@@ -114,6 +125,17 @@ class Settings(BaseSettings):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
 
+    @field_validator("comfyui_args")
+    @classmethod
+    def _can_be_split(cls, value: str) -> str:
+        try:
+            shlex.split(value)
+        except ValueError as error:
+            raise PydanticCustomError(
+                "arguments", "cannot be split into arguments: {problem}", {"problem": str(error)}
+            ) from error
+        return value
+
     @model_validator(mode="after")
     def _complete_bucket(self) -> Self:
         given = {
@@ -124,8 +146,11 @@ class Settings(BaseSettings):
         keys = (self.bucket_access_key_id, self.bucket_secret_access_key)
         if any(keys) and not all(keys):
             missing = [name for name, value in given.items() if not value]
-            message = f"set {' and '.join(missing)} too, or none of the bucket's keys"
-            raise ValueError(message)
+            raise PydanticCustomError(
+                "bucket_keys",
+                "set {missing} too, or none of the bucket's keys",
+                {"missing": " and ".join(missing)},
+            )
         return self
 
 

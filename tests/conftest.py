@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from comfyui_runtime.boot import BootReport, boot
 from comfyui_runtime.images import PixelImage
@@ -21,6 +22,10 @@ from comfyui_runtime.run import InProcessRuntime
 
 PROJECT = Path(__file__).resolve().parent.parent
 NODE_PACKS = Path(__file__).parent / "node_packs"
+
+# How long an example takes on a busy machine says nothing about the code.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class ImageInput:
         import numpy as np
         import torch
 
-        pixels = torch.from_numpy(np.ascontiguousarray(_images[digest].pixels)).float() / 255.0
+        pixels = torch.from_numpy(_images[digest].pixels.astype(np.float32)) / 255.0
         rgb = pixels[None, :, :, :3].contiguous()
         has_alpha = pixels.shape[2] == 4  # noqa: PLR2004 - RGB and alpha
         mask = 1.0 - pixels[None, :, :, 3] if has_alpha else torch.zeros((1, 64, 64))

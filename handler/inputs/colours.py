@@ -62,7 +62,7 @@ def _alpha(image: Image.Image) -> Image.Image | None:
     """Return the alpha channel (mode L) when it does something."""
     if not image.has_transparency_data:
         return None
-    alpha = image.convert("RGBA").getchannel("A")
+    alpha = _as_mode(image, "RGBA").getchannel("A")
     least_opaque = alpha.getextrema()[0]
     return None if least_opaque == 255 else alpha  # noqa: PLR2004 - 8 bits
 
@@ -72,11 +72,11 @@ def _without_alpha(image: Image.Image) -> Image.Image:
     if image.mode == "CMYK":
         return image
     if image.mode in _GREY:
-        return image.convert("L")
+        return _as_mode(image, "L")
     if image.mode in _VIA_RGBA:
-        return image.convert("RGBA").convert("RGB")
+        return _as_mode(image, "RGBA").convert("RGB")
     if image.mode in _COLOUR:
-        return image.convert("RGB")
+        return _as_mode(image, "RGB")
     raise UndefinedRangeError(image.mode)
 
 
@@ -92,4 +92,9 @@ def _by_profile(image: Image.Image, profile: object) -> Image.Image:
             converted = None
         if converted is not None:
             return converted
-    return image.convert("RGB")
+    return _as_mode(image, "RGB")
+
+
+def _as_mode(image: Image.Image, mode: str) -> Image.Image:
+    # Pillow copies even where nothing is to be converted: 200 MB for 50 megapixels.
+    return image if image.mode == mode else image.convert(mode)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ _UPRIGHT_BY_ORIENTATION = {  # EXIF 2.3, tag 274
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_PILLOWS_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"})
 
 
@@ -87,9 +89,11 @@ def decode_image(name: str, data: bytes, *, max_pixels: int) -> PixelImage:
 
 def _silence_pillow() -> None:
     # Pillow warns about files, and what a caller's file is like is said by this module's errors.
-    # warnings.catch_warnings would swap the filters of all threads; one narrow filter, added
-    # again in case somebody reset them, disturbs nobody.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+    # warnings.catch_warnings would swap the filters under every other thread; one narrow filter
+    # disturbs nobody. Adding it makes Python forget which warnings were shown once, hence the
+    # look whether it still stands first.
+    if warnings.filters[:1] != [_PILLOWS_WARNINGS]:
+        warnings.filterwarnings("ignore", module=_PILLOWS_WARNINGS[3].pattern)
 
 
 @contextmanager

@@ -43,8 +43,8 @@ _logger = logging.getLogger(__name__)
 class HttpReader:
     """Reads the body behind a URL. Safe to use from several threads at once.
 
-    Each fetch has connections of its own: the addresses that callers give rarely share a host,
-    and so a connection can hold its fetch's time limit, and none is left open.
+    Each request has a connection of its own: the addresses that callers give rarely share a
+    host, and so a connection can hold its fetch's time limit, and none is left open.
 
     Args:
         settings: Limits and allowed hosts.
@@ -93,13 +93,12 @@ class HttpReader:
 
     def _follow(self, name: str, url: HttpUrl, limit: TimeLimit) -> bytes:
         network = GuardedNetwork(self._guard, limit, self._resolve, self._network)
-        with httpcore.ConnectionPool(self._ssl_context, network_backend=network) as pool:
-            for _ in range(self._max_redirects + 1):
-                with explain_failures(name, url, limit):
-                    answer = self._get(name, url, pool)
-                if isinstance(answer, bytes):
-                    return answer
-                url = answer
+        for _ in range(self._max_redirects + 1):
+            with explain_failures(name, url, limit):
+                answer = self._get(name, url, network)
+            if isinstance(answer, bytes):
+                return answer
+            url = answer
         raise FetchError(
             f"Image {name!r}: its address redirects more than {self._max_redirects} times. Give "
             "the address it ends at, or raise INPUT_MAX_REDIRECTS.",
@@ -107,14 +106,22 @@ class HttpReader:
             max_redirects=self._max_redirects,
         )
 
-    def _get(self, name: str, url: HttpUrl, pool: httpcore.ConnectionPool) -> bytes | HttpUrl:
+    def _get(self, name: str, url: HttpUrl, network: GuardedNetwork) -> bytes | HttpUrl:
         """Return the body, or where the server redirects to."""
-        with pool.stream(
-            "GET",
-            httpcore.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target),
-            headers=[("Host", url.authority), *_HEADERS],
-            extensions={"timeout": _TIMEOUTS},
-        ) as response:
+        address = httpcore.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target)
+        with (
+            httpcore.HTTPConnection(
+                address.origin,
+                ssl_context=self._ssl_context if url.scheme == "https" else None,
+                network_backend=network,
+            ) as connection,
+            connection.stream(
+                "GET",
+                address,
+                headers=[("Host", url.authority), *_HEADERS],
+                extensions={"timeout": _TIMEOUTS},
+            ) as response,
+        ):
             if response.status in _REDIRECTS:
                 return _redirect(name, url, response)
             if response.status != HTTPStatus.OK:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NoReturn
@@ -91,7 +92,7 @@ class ObjectReader:
         limit.check()
         answer = self._client.get_object(Bucket=source.bucket, Key=source.key)
         max_bytes = self._settings.input_max_bytes
-        with answer["Body"] as body:
+        with contextlib.closing(answer["Body"]) as body:
             if answer["ContentLength"] > max_bytes:
                 raise InputTooLargeError(
                     f"Image {name!r}: {source.shown} has {answer['ContentLength']} bytes; at most "

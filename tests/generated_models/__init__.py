@@ -1,4 +1,4 @@
-"""Model files of the real architectures, filled with generated weights, for tests without downloads.
+"""Model files of the real architectures with generated weights: tests need no download.
 
 The files have the names, folders, tensor names, shapes and types of the real ones, so that ComfyUI
 takes the same path through its code as in production. What they draw means nothing, but it is

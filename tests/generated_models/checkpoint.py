@@ -1,4 +1,4 @@
-"""The SDXL checkpoint: scales under which a network of random weights stays finite and responsive."""
+"""The SDXL checkpoint: scales at which random weights stay finite and heed every input."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ _LOGIT_SCALE = 4.6  # ln 100, where CLIP's training clamps it; drawing does not 
 
 def checkpoint_tensors(shapes: Shapes) -> list[Tensor]:
     """Give each of the checkpoint's tensors its numbers."""
-    return [
-        Tensor(name, shape, _fill(name, shape), _dtype(name)) for name, shape in shapes.items()
-    ]
+    return [Tensor(name, shape, _fill(name, shape), _dtype(name)) for name, shape in shapes.items()]
 
 
 def layer_fill(name: str, shape: tuple[int, ...], *, gain: float = 1.0, salt: str = "") -> Fill:

@@ -41,27 +41,25 @@ _COLOURS = (
     "torn wet dry old new soft hard warm cold clean dusty shiny matte glowing floating hanging "
     "standing sitting sleeping running distant near hidden painted carved woven knitted printed "
     "plain fancy simple heavy light thin thick curved straight rusty mossy snowy rainy sunny"
-).split()
+)
 _THINGS = (
     "sky cloud sun moon star sea river lake hill mountain forest tree leaf flower grass field "
     "road bridge house roof window door wall fence garden town street lamp train boat bicycle cart "
     "cat dog bird fish horse fox rabbit deer butterfly bee hat scarf coat dress shirt skirt shoes "
     "boots gloves ribbon bag basket umbrella book letter pen cup plate bowl spoon bread apple cake "
     "tea lantern candle clock mirror chair table bed blanket pillow curtain hair eyes smile hand"
-).split()
+)
 _FIRST_NAMES = (
     "anna bela carl dora emil fina gero hana ivan jana karl lena mina nilo olga paul quin rosa "
     "sven tina udo vera willi xenia yoko zeno alma bruno celia david elsa frida gustav hilda igor "
     "julia kasper lotte marek nora otto petra ralf selma toni ursel"
-).split()
-_SERIES = [f"series {number}" for number in range(1, 48)]
+)
+_SERIES = [f"series_{number}" for number in range(1, 48)]
 
 
 def write_tagger(path: Path) -> None:
     """Write the model."""
-    model = helper.make_model(
-        _graph(), opset_imports=[helper.make_opsetid("", 17)], ir_version=9
-    )
+    model = helper.make_model(_graph(), opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
     with atomic_file(path) as file:
         file.write(model.SerializeToString())
@@ -124,11 +122,9 @@ def _graph() -> onnx.GraphProto:
 def _tags() -> Iterator[tuple[str, int]]:
     for rating in ("general", "sensitive", "questionable", "explicit"):
         yield rating, _CATEGORY_RATING
-    names = (f"{colour}_{thing}" for colour, thing in product(_COLOURS, _THINGS))
+    names = (f"{colour}_{thing}" for colour, thing in product(_COLOURS.split(), _THINGS.split()))
     for name, _ in zip(names, range(_GENERAL), strict=False):
         yield name, _CATEGORY_GENERAL
-    characters = (
-        f"{first}_({series.replace(' ', '_')})" for first, series in product(_FIRST_NAMES, _SERIES)
-    )
+    characters = (f"{first}_({series})" for first, series in product(_FIRST_NAMES.split(), _SERIES))
     for name, _ in zip(characters, range(_CHARACTERS), strict=False):
         yield name, _CATEGORY_CHARACTER

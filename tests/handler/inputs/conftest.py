@@ -17,13 +17,19 @@ from comfyui_runtime.cancellation import Cancellation
 from handler.inputs import InputFetcher
 from handler.settings import Settings
 
-PUBLIC_ADDRESS = "93.184.215.14"
 
+@pytest.fixture(scope="session")
+def encode():
+    """Writes an image file from pixels, or from a Pillow image, and returns its bytes."""
 
-def encode(pixels, image_format="PNG", **options):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, image_format, **options)
-    return buffer.getvalue()
+    def write(image, image_format="PNG", **options):
+        buffer = io.BytesIO()
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image)
+        image.save(buffer, image_format, **options)
+        return buffer.getvalue()
+
+    return write
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +39,7 @@ def pixels():
 
 
 @pytest.fixture(scope="session")
-def photo(pixels):
+def photo(pixels, encode):
     """The bytes of a PNG file."""
     return encode(pixels)
 
@@ -71,7 +77,8 @@ class Site:
         self.pages[path] = [answer]
 
     def redirect(self, path, location, status=302):
-        self.page(path, status=status, location=location)
+        # http.server writes headers in Latin-1; web servers send addresses in UTF-8.
+        self.page(path, status=status, location=location.encode().decode("latin-1"))
 
     def script(self, path, *answers):
         """Serve by functions of the request, one after the other, the last one for good."""
@@ -124,12 +131,20 @@ def site():
         yield site
 
 
+@pytest.fixture
+def secure_site():
+    """Starts a web server with the given TLS context."""
+    with contextlib.ExitStack() as running:
+        yield lambda ssl_context: running.enter_context(serving(ssl_context))
+
+
 class LoopbackInternet(httpcore.NetworkBackend):
     """Connects every address to loopback, and remembers which address was asked for."""
 
     def __init__(self):
         self.connected = []
         self.sockets = []
+        self.when_connected = lambda: None
 
     def connect_tcp(self, host, port, timeout=None, local_address=None, socket_options=None):
         self.connected.append(host)
@@ -137,6 +152,7 @@ class LoopbackInternet(httpcore.NetworkBackend):
             "127.0.0.1", port, timeout, local_address, socket_options
         )
         self.sockets.append(stream.get_extra_info("socket"))
+        self.when_connected()
         return stream
 
 
@@ -160,7 +176,7 @@ def make_fetcher(tmp_path, monkeypatch):
 
 @pytest.fixture
 def fetch(make_fetcher):
-    """Fetches one image named "photo" with the given settings."""
+    """Fetches one image named "photo" with a new fetcher of the given settings and parts."""
 
     def run(source, cancellation=None, **settings):
         return make_fetcher(**settings).fetch("photo", source, cancellation or Cancellation())

@@ -18,6 +18,13 @@ def parse(text, max_bytes=LIMIT):
     return parse_source("photo", text, max_bytes=max_bytes)
 
 
+def parse_or_error(text):
+    try:
+        return parse(text)
+    except InputError as error:
+        return error
+
+
 @given(some_bytes, st.sampled_from([base64.b64encode, base64.urlsafe_b64encode]), st.booleans())
 def test_base64_of_both_alphabets_with_or_without_padding_is_read(data, encode, padded):
     text = encode(data).decode()
@@ -49,13 +56,12 @@ def test_an_object_keeps_its_bucket_and_its_key_to_the_letter(bucket, key):
 
 @given(st.text(max_size=300))
 def test_any_text_is_a_source_or_an_input_error(text):
-    try:
-        source = parse(text)
-    except InputError as error:
-        assert "'photo'" in error.message
-        assert error.details["image"] == "photo"
+    outcome = parse_or_error(text)
+    if isinstance(outcome, InputError):
+        assert "'photo'" in outcome.message
+        assert outcome.details["image"] == "photo"
     else:
-        assert isinstance(source, HttpSource | ObjectSource | InlineSource)
+        assert isinstance(outcome, HttpSource | ObjectSource | InlineSource)
 
 
 @given(
@@ -63,13 +69,12 @@ def test_any_text_is_a_source_or_an_input_error(text):
     st.text(max_size=60),
 )
 def test_a_source_is_never_a_path_on_disk(prefix, rest):
-    try:
-        source = parse(prefix + rest)
-    except InputError:
-        return
-    if isinstance(source, HttpSource):
-        assert source.url.scheme in ("http", "https")
-        assert source.url.host
+    outcome = parse_or_error(prefix + rest)
+    if isinstance(outcome, HttpSource):
+        assert outcome.url.scheme in ("http", "https")
+        assert outcome.url.host
+    else:
+        assert isinstance(outcome, ObjectSource | InlineSource | InputError)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ RESULTS = st.tuples(JOB_IDS, st.integers(0, 99), st.sampled_from(["png", "jpg"])
 @example(("", 0, "png", "a"), ("a", 0, "png", ""))
 @example(("%2E", 0, "png", ""), (".", 0, "png", ""))
 @example(("..", 0, "png", ""), (".", 0, "png", ""))
+@example((".a", 0, "png", ""), ("_a", 0, "png", ""))
 def test_two_results_share_a_key_only_if_they_are_the_same(one, other):
     assert (result_key(*one) == result_key(*other)) == (one == other)
 

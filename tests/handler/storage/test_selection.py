@@ -10,16 +10,16 @@ from handler.storage import LocalStorage, S3Storage, open_storage
 def test_without_a_bucket_results_go_to_the_folder(settings, photo, tmp_path):
     storage = open_storage(settings())
     assert isinstance(storage, LocalStorage)
-    assert storage.store(photo, "j/0.png", Output()).url == (
-        tmp_path / "results/j/0.png"
-    ).as_uri()
+    assert storage.store(photo, "j/0.png", Output()).url == (tmp_path / "results/j/0.png").as_uri()
 
 
 def test_with_a_bucket_they_go_there(bucket_settings):
     assert isinstance(open_storage(bucket_settings()), S3Storage)
 
 
-@pytest.mark.parametrize("prefix", ["../up", "a//b", "a/./b", "a/..", "spaces in it", "ä", "x" * 500])
+@pytest.mark.parametrize(
+    "prefix", ["../up", "a//b", "a/./b", "a/..", "spaces in it", "ä", "x" * 500]
+)
 def test_a_prefix_that_makes_bad_keys_is_refused(bucket_settings, prefix):
     with pytest.raises(ConfigurationError, match="BUCKET_PREFIX"):
         open_storage(bucket_settings(bucket_prefix=prefix))

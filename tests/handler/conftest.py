@@ -1,0 +1,110 @@
+"""A function on the real ComfyUI, photos over real HTTP, a bucket of moto's over real HTTP."""
+
+from __future__ import annotations
+
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+
+import boto3
+import numpy as np
+import pytest
+from moto.server import ThreadedMotoServer
+from PIL import Image
+
+from handler.deliver import Delivery
+from handler.inputs import InputFetcher
+from handler.invoke import Function
+from handler.settings import Settings, load_settings
+from handler.storage import open_kept_results, open_storage
+
+WORKFLOWS = Path(__file__).parents[1] / "workflows"
+KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def s3_url():
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_url, request):
+    name = f"bucket-{abs(hash(request.node.nodeid))}"
+    client = boto3.client("s3", endpoint_url=s3_url, region_name="us-east-1", **KEYS)
+    client.create_bucket(Bucket=name)
+    yield name
+    client.close()
+
+
+@pytest.fixture
+def photo_url(photo, tmp_path):
+    """Address of a photo on a loopback server that the settings below allow."""
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "photo.png").write_bytes(png(photo.pixels))
+    (tmp_path / "web" / "text.png").write_text("this is no picture")
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(tmp_path / "web"))
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/photo.png"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def local_settings(tmp_path, monkeypatch) -> Settings:
+    """Results in a folder, loopback allowed for inputs."""
+    monkeypatch.chdir(tmp_path)
+    return load_settings(
+        device="cpu",
+        workflows_dir=WORKFLOWS,
+        results_dir=tmp_path / "results",
+        input_allowed_hosts="127.0.0.1",
+    )
+
+
+@pytest.fixture
+def bucket_settings(local_settings, s3_url, bucket) -> Settings:
+    return local_settings.model_copy(
+        update={
+            "bucket_endpoint_url": s3_url,
+            "bucket_name": bucket,
+            "bucket_access_key_id": "key",
+            "bucket_secret_access_key": load_settings(
+                bucket_access_key_id="key", bucket_secret_access_key="secret"
+            ).bucket_secret_access_key,
+        }
+    )
+
+
+@pytest.fixture
+def make_function(runtime):
+    def make(settings: Settings) -> Function:
+        delivery = Delivery(open_storage(settings), open_kept_results(settings))
+        return Function(settings, runtime, InputFetcher(settings), delivery)
+
+    return make
+
+
+@pytest.fixture
+def function(make_function, local_settings) -> Function:
+    return make_function(local_settings)
