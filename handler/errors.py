@@ -83,6 +83,14 @@ class StorageUnavailableError(StorageError):
     retryable = True
 
 
+class JobIdInUseError(ServiceError):
+    """Another event with this id is under way."""
+
+    code = "job_id_in_use"
+    http_status = 409
+    retryable = True
+
+
 class OverloadedError(ServiceError):
     """The worker's queue is full."""
 

@@ -18,7 +18,7 @@ from handler.errors import InternalError, OutputError
 from handler.event import parse_event
 from handler.job_progress import JobProgress
 from handler.log import job_context
-from handler.request import new_job_id, validate_request
+from handler.request import job_id_of, validate_request
 from handler.response import Success, Timings, failure
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Function:
         event: object,
         cancellation: Cancellation | None = None,
         on_progress: OnJobProgress | None = None,
+        job_id: str | None = None,
     ) -> Response:
         """Carry out one event. Never raises: whatever goes wrong is a ``Failure``.
 
@@ -72,8 +73,9 @@ class Function:
             event: Decoded JSON; see :mod:`handler.event`.
             cancellation: To stop the job from another thread; made here where it is not given.
             on_progress: Called on several threads, one after the other; it must return at once.
+            job_id: The job's id; the event's own where it is not given.
         """
-        job_id = _job_id_of(event)
+        job_id = job_id or job_id_of(event)
         cold_start = self._first_job.acquire(blocking=False)
         with job_context(job_id):
             # The one boundary: every failure leaves as a response.
@@ -107,6 +109,7 @@ class Function:
         *,
         cold_start: bool,
     ) -> Success:
+        cancellation.check()
         clock = Clock()
         with clock.phase("validate"):
             request = validate_request(parse_event(event), job_id, self.settings.workflows_dir)
@@ -183,15 +186,6 @@ def _node_progress(on_progress: OnJobProgress) -> OnProgress:
         )
 
     return report
-
-
-def _job_id_of(event: object) -> str:
-    """Return the id that the platform or the caller gave, even where the event is not valid."""
-    match event:
-        case {"id": str() as job_id} if job_id:
-            return job_id
-        case _:
-            return new_job_id()
 
 
 def _ignore(_: JobProgress) -> None:

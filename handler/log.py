@@ -49,7 +49,10 @@ def job_context(job_id: str) -> Iterator[None]:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, event, job_id, and the record's extras."""
+    """One JSON object a line: time (UTC), level, logger, event, job_id, and the record's extras.
+
+    An extra never takes the place of one of these.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -59,8 +62,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
             "job_id": _job_id.get(),
-            **_extras(record),
         }
+        entry = {**entry, **_extras(record), **entry}
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False, default=str)

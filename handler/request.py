@@ -65,9 +65,13 @@ def validate_request(event: Event, job_id: str, workflows_dir: Path) -> Request:
     )
 
 
-def new_job_id() -> str:
-    """Return an id for a job whose platform gave none."""
-    return uuid.uuid4().hex
+def job_id_of(event: object) -> str:
+    """Return an event's id, even where the event is not valid; a new one where it has none."""
+    match event:
+        case {"id": str() as job_id} if job_id:
+            return job_id
+        case _:
+            return uuid.uuid4().hex
 
 
 def _fingerprint(event: Event, workflow: Workflow) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -10,10 +11,14 @@ if TYPE_CHECKING:
     from comfyui_runtime.errors import ServiceError
 
 
+# A field with a default is in every response all the same, and the schema says so.
+_ALWAYS_COMPLETE = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
+
+
 class OutputFile(BaseModel):
     """One file that the workflow made."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = _ALWAYS_COMPLETE
 
     url: str | None = Field(
         None, description="Where the file can be fetched; null for inline delivery."
@@ -47,7 +52,7 @@ class Timings(BaseModel):
 class Success(BaseModel):
     """A job that was done."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = _ALWAYS_COMPLETE
 
     status: Literal["succeeded"] = "succeeded"
     job_id: str
@@ -77,7 +82,7 @@ class ErrorBody(BaseModel):
 class Failure(BaseModel):
     """A job that was not done."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = _ALWAYS_COMPLETE
 
     status: Literal["failed"] = "failed"
     job_id: str
@@ -94,15 +99,25 @@ Response = Success | Failure
 
 
 def failure(job_id: str, error: ServiceError, *, replace_worker: bool = False) -> Failure:
-    """Return the response that reports an error."""
+    """Return the response that reports an error. Never raises, whatever the error carries."""
     return Failure(
-        job_id=job_id,
+        job_id=_as_json(job_id),
         error=ErrorBody(
             code=error.code,
-            message=error.message,
+            message=_as_json(error.message),
             retryable=error.retryable,
-            details=error.details,
+            details=_as_json(error.details),
         ),
         http_status=error.http_status,
         replace_worker=replace_worker,
     )
+
+
+def _as_json(value: Any) -> Any:  # noqa: ANN401 - whatever an error was given
+    """Return a value with all that JSON in UTF-8 cannot say replaced by text.
+
+    Node packs put what they like into their messages and lists of choices: file names that are no
+    Unicode, numbers that are not finite, objects.
+    """
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return json.loads(text.encode(errors="replace"), parse_constant=str)

@@ -19,8 +19,10 @@ from handler.event import DEFAULT_IMAGE, Event
 from handler.response import Response
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from comfyui_runtime.parameters import Parameter
-    from comfyui_runtime.workflow import Workflow
+    from comfyui_runtime.workflow import ImageInput, Workflow
 
 
 def event_schema() -> dict[str, Any]:
@@ -34,7 +36,7 @@ def response_schema() -> dict[str, Any]:
 
 
 def workflow_event_schema(workflow: Workflow) -> dict[str, Any]:
-    """Return the JSON Schema of an event for one workflow: its parameters, with their bounds."""
+    """Return the JSON Schema of an event for one workflow: its images, and its parameters' bounds."""
     schema = event_schema()
     job_input = schema["$defs"]["JobInput"]
     properties = job_input["properties"]
@@ -47,17 +49,7 @@ def workflow_event_schema(workflow: Workflow) -> dict[str, Any]:
             for name, parameter in workflow.manifest.parameters.items()
         },
     }
-    images = workflow.manifest.images
-    properties["images"] = {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            name: {"type": "string", "description": image.description}
-            for name, image in images.items()
-        },
-    }
-    if DEFAULT_IMAGE not in images:
-        del properties["image"]
+    _narrow_images(job_input, workflow.manifest.images)
     return schema
 
 
@@ -79,3 +71,26 @@ def parameter_schema(parameter: Parameter) -> dict[str, Any]:
         case ChoiceParameter():
             schema = {"enum": list(parameter.choices), "default": parameter.default}
     return {**schema, "description": parameter.description}
+
+
+def _narrow_images(job_input: dict[str, Any], images: Mapping[str, ImageInput]) -> None:
+    required = [name for name, image in images.items() if image.required]
+    only_by_name = [name for name in required if name != DEFAULT_IMAGE]
+    job_input["properties"]["images"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            name: {"type": "string", "minLength": 1, "description": image.description}
+            for name, image in images.items()
+        },
+        "required": only_by_name,
+    }
+    if only_by_name:
+        job_input["required"] = [*job_input["required"], "images"]
+    if DEFAULT_IMAGE not in images:
+        del job_input["properties"]["image"]
+    elif DEFAULT_IMAGE in required:
+        job_input["oneOf"] = [
+            {"required": ["image"], "properties": {"image": {"type": "string"}}},
+            {"required": ["images"], "properties": {"images": {"required": [DEFAULT_IMAGE]}}},
+        ]

@@ -63,7 +63,8 @@ class Settings(BaseSettings):
 
     # Jobs
     job_timeout: float = Field(600.0, gt=0, validation_alias=_env("JOB_TIMEOUT_SECONDS"))
-    concurrency: int = Field(3, ge=1, le=32, validation_alias=_env("WORKER_CONCURRENCY"))
+    concurrency: int = Field(4, ge=1, le=32, validation_alias=_env("WORKER_CONCURRENCY"))
+    queue_limit: int = Field(64, ge=0, validation_alias=_env("QUEUE_LIMIT"))
     stop_grace: float = Field(30.0, gt=0, validation_alias=_env("STOP_GRACE_SECONDS"))
 
     # Inputs

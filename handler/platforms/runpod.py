@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from handler.response import Failure
+from comfyui_runtime.errors import ServiceError
+from handler.job_pool import JobPool
+from handler.request import job_id_of
+from handler.response import Failure, failure
 from handler.start import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from handler.invoke import Function
     from handler.job_progress import JobProgress
     from handler.settings import Settings
 
@@ -30,35 +31,34 @@ def run_worker(settings: Settings) -> None:
     """Boot once, then take jobs until the platform stops the worker."""
     import runpod
 
-    function = start(settings)
+    pool = JobPool(start(settings), settings.concurrency)
     runpod.serverless.start(
         {
-            "handler": make_handler(function, runpod.serverless.progress_update),
+            "handler": make_handler(pool, runpod.serverless.progress_update),
             "concurrency_modifier": lambda _current: settings.concurrency,
         }
     )
 
 
 def make_handler(
-    function: Function, send_progress: Callable[[dict[str, Any], Any], None]
+    pool: JobPool, send_progress: Callable[[dict[str, Any], Any], None]
 ) -> Callable[[dict[str, Any]], Coroutine[Any, Any, dict[str, Any]]]:
     """Return the SDK's handler.
 
     Args:
         send_progress: ``runpod.serverless.progress_update``; it sends from a thread of its own.
     """
-    pool = ThreadPoolExecutor(function.settings.concurrency, thread_name_prefix="job")
 
-    async def handle(job: dict[str, Any]) -> dict[str, Any]:
-        cancellation = function.new_cancellation()
-        progress = _Throttled(lambda payload: send_progress(job, payload))
-        loop = asyncio.get_running_loop()
+    async def handle(taken: dict[str, Any]) -> dict[str, Any]:
+        progress = _Throttled(lambda payload: send_progress(taken, payload))
         try:
-            response = await loop.run_in_executor(
-                pool, function.invoke, job, cancellation, progress
-            )
+            job = pool.submit(taken, progress)
+        except ServiceError as error:
+            return _error(failure(job_id_of(taken), error))
+        try:
+            response = await asyncio.shield(asyncio.wrap_future(job.future))
         except asyncio.CancelledError:
-            cancellation.cancel()
+            job.cancel()
             raise
         if isinstance(response, Failure):
             return _error(response)
