@@ -62,6 +62,8 @@ class BootOptions:
             str(web_root),
             "--database-url",
             "sqlite:///:memory:",
+            # Graphs may hold prompts of others; whoever wants one embedded asks the caller for it.
+            "--disable-metadata",
             "--preview-method",
             "latent2rgb" if self.previews else "none",
             *(() if self.api_nodes else ("--disable-api-nodes",)),

@@ -7,6 +7,7 @@ job is sent again.
 from __future__ import annotations
 
 import base64
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from handler.encode import EncodedFile
     from handler.request import Request
     from handler.storage import KeptResults, Storage
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,12 @@ class Delivery:
         Raises:
             StorageError: The storage still does not take it. It stays kept.
         """
-        job = self._kept_job(request)
+        try:
+            job = self._kept_job(request)
+        except StorageError as error:
+            # A job that needs no kept result can do without the folder.
+            log.warning("kept results cannot be read", extra={"error": error.message})
+            return None
         if job is None:
             return None
         files = [self._kept.take(key) for key in job.keys]

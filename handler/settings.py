@@ -76,19 +76,17 @@ class Settings(BaseSettings):
         frozenset(), validation_alias=_env("INPUT_ALLOWED_HOSTS")
     )
 
-    # Storage
+    # Storage. AWS's own key variables are read by boto3, as the set that they are.
     bucket_endpoint_url: str | None = Field(
         None,
         validation_alias=_env("BUCKET_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
     )
-    bucket_access_key_id: str | None = Field(
-        None, validation_alias=_env("BUCKET_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID")
-    )
+    bucket_access_key_id: str | None = Field(None, validation_alias=_env("BUCKET_ACCESS_KEY_ID"))
     bucket_secret_access_key: SecretStr | None = Field(
-        None, validation_alias=_env("BUCKET_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY")
+        None, validation_alias=_env("BUCKET_SECRET_ACCESS_KEY")
     )
     bucket_session_token: SecretStr | None = Field(
-        None, validation_alias=_env("BUCKET_SESSION_TOKEN", "AWS_SESSION_TOKEN")
+        None, validation_alias=_env("BUCKET_SESSION_TOKEN")
     )
     bucket_region: str | None = Field(
         None, validation_alias=_env("BUCKET_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
@@ -102,7 +100,7 @@ class Settings(BaseSettings):
     bucket_timeout: float = Field(60.0, gt=0, validation_alias=_env("BUCKET_TIMEOUT_SECONDS"))
     bucket_attempts: int = Field(4, ge=1, validation_alias=_env("BUCKET_ATTEMPTS"))
     cache_control: str = Field(
-        "private, max-age=31536000, immutable", validation_alias=_env("RESULT_CACHE_CONTROL")
+        "private, max-age=86400", validation_alias=_env("RESULT_CACHE_CONTROL")
     )
     input_buckets: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), validation_alias=_env("INPUT_BUCKETS")
@@ -139,18 +137,16 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _complete_bucket(self) -> Self:
-        given = {
-            "BUCKET_NAME": self.bucket_name,
+        keys = {
             "BUCKET_ACCESS_KEY_ID": self.bucket_access_key_id,
             "BUCKET_SECRET_ACCESS_KEY": self.bucket_secret_access_key,
         }
-        keys = (self.bucket_access_key_id, self.bucket_secret_access_key)
-        if any(keys) and not all(keys):
-            missing = [name for name, value in given.items() if not value]
+        missing = [name for name, value in keys.items() if not value]
+        if len(missing) == 1:
             raise PydanticCustomError(
                 "bucket_keys",
-                "set {missing} too, or none of the bucket's keys",
-                {"missing": " and ".join(missing)},
+                "set {missing} too, or neither of the bucket's keys",
+                {"missing": missing[0]},
             )
         return self
 

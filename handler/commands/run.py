@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     import argparse
 
     from handler.job_progress import JobProgress, OnJobProgress
+
+_EVENT_OPTIONS = ("workflow", "image", "param", "format", "id")
+# What follows the sign is more than the padding at the end of base64.
+_NAMED = re.compile(r"([A-Za-z_][\w-]*)=(.*[^=].*)", re.DOTALL)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -64,18 +69,13 @@ def event_of(args: argparse.Namespace) -> object:
     """Return the event that the arguments describe.
 
     Raises:
-        EventError: The file cannot be read as JSON, or an argument is not NAME=VALUE.
+        EventError: The file cannot be read as JSON, an argument is not NAME=VALUE, or the
+            arguments contradict each other.
     """
-    from handler.errors import EventError
-
     if args.event is not None:
-        text = sys.stdin.read() if args.event == "-" else _read(args.event)
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            raise EventError(f"{args.event} is not JSON: {error}.") from error
+        return _event_in_file(args)
     job_input: dict[str, Any] = {
-        "images": dict(_image(text) for text in args.image),
+        "images": _images(args.image),
         "params": dict(_param(text) for text in args.param),
     }
     if args.workflow:
@@ -85,25 +85,60 @@ def event_of(args: argparse.Namespace) -> object:
     return {"input": job_input} | ({"id": args.id} if args.id else {})
 
 
-def _read(path: str) -> str:
+def _event_in_file(args: argparse.Namespace) -> object:
+    from handler.errors import EventError
+
+    options = [f"--{name}" for name in _EVENT_OPTIONS if getattr(args, name)]
+    if options:
+        raise EventError(
+            f"Give an event file or {', '.join(options)}, not both: change the event in the file."
+        )
+    name = "standard input" if args.event == "-" else args.event
+    data = sys.stdin.buffer.read() if args.event == "-" else _read(Path(args.event))
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise EventError(f"{name} is not JSON: {error}.") from error
+
+
+def _read(path: Path) -> bytes:
     from handler.errors import EventError
 
     try:
-        return Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EventError(f"The event cannot be read: {error}.") from error
+        return path.read_bytes()
+    except OSError as error:
+        raise EventError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _images(texts: list[str]) -> dict[str, str]:
+    from handler.errors import EventError
+
+    images: dict[str, str] = {}
+    for text in texts:
+        name, source = _image(text)
+        if name in images:
+            raise EventError(
+                f'With these options two images are named "{name}": name them, as NAME=SOURCE.'
+            )
+        images[name] = source
+    return images
 
 
 def _image(text: str) -> tuple[str, str]:
     """Return name and source; a file on this machine becomes a data URI, as a caller sends it."""
-    name, separator, source = text.partition("=")
-    if not separator or not name.isidentifier():
-        name, source = "image", text
-    path = Path(source)
-    if "://" not in source and not source.startswith("data:") and path.is_file():
-        data = base64.b64encode(path.read_bytes()).decode()
+    named = None if _is_file(text) else _NAMED.fullmatch(text)
+    name, source = named.groups() if named else ("image", text)
+    if _is_file(source):
+        data = base64.b64encode(_read(Path(source))).decode()
         source = f"data:application/octet-stream;base64,{data}"
     return name, source
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # an image in base64 is longer than a file's name may be
+        return False
 
 
 def _param(text: str) -> tuple[str, Any]:
@@ -114,7 +149,7 @@ def _param(text: str) -> tuple[str, Any]:
         raise EventError(f"--param takes NAME=VALUE, not {text!r}.")
     try:
         return name, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return name, value
 
 

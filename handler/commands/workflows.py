@@ -56,7 +56,9 @@ def _allowed(parameter: Parameter) -> str:
     from handler.schema import parameter_schema
 
     schema = parameter_schema(parameter)
-    default = schema.get("default", "drawn")
+    default = (
+        json.dumps(schema["default"], ensure_ascii=False) if "default" in schema else "drawn"
+    )
     match schema:
         case {"minimum": low, "maximum": high}:
             allowed = f"{schema['type']} {low} to {high}"
@@ -64,4 +66,4 @@ def _allowed(parameter: Parameter) -> str:
             allowed = " | ".join(choices)
         case _:
             allowed = schema["type"]
-    return f"{allowed}, default {json.dumps(default, ensure_ascii=False)}"
+    return f"{allowed}, default {default}"

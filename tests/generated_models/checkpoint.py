@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _BIAS_SCALE = 0.02
 _EMBEDDING_SCALE = 0.02  # CLIP's own initialisation
+_LATENT_GAIN = 7.0  # the spread of SDXL's real latents, so that the photo outweighs rounding
 _IMAGE_GAIN = 0.4  # keeps the decoder's pixels inside -1…1
 _LOGIT_SCALE = 4.6  # ln 100, where CLIP's training clamps it; drawing does not use it
 
@@ -45,6 +46,8 @@ def _fill(name: str, shape: tuple[int, ...]) -> Fill:
         return Constant(_LOGIT_SCALE)
     if "embedding" in name:
         return Noise(_EMBEDDING_SCALE)
+    if name == "first_stage_model.quant_conv.weight":
+        return layer_fill(name, shape, gain=_LATENT_GAIN)
     if name == "first_stage_model.decoder.conv_out.weight":
         return layer_fill(name, shape, gain=_IMAGE_GAIN)
     return layer_fill(name, shape)
