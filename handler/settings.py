@@ -40,82 +40,119 @@ class Settings(BaseSettings):
         # Fields are read by their aliases alone: with a prefix that no variable's name can have, a
         # variable DEVICE of someone else's is not taken for the field of that name.
         env_prefix="=",
+        use_attribute_docstrings=True,
     )
 
     # ComfyUI
     comfyui_dir: Path = Field(
         PROJECT_DIR / ".comfyui" / "src" / "ComfyUI", validation_alias=_env("COMFYUI_DIR")
     )
+    """ComfyUI's source, the folder with its main.py."""
     comfyui_base_dir: Path = Field(
         PROJECT_DIR / ".comfyui" / "base", validation_alias=_env("COMFYUI_BASE_DIR")
     )
+    """Folder with models/ and custom_nodes/."""
     model_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
         (Path("/runpod-volume/models"),), validation_alias=_env("COMFYUI_MODEL_DIRS")
     )
+    """Further models folders, comma separated, such as one on a network volume."""
     workflows_dir: Path = Field(PROJECT_DIR / "workflows", validation_alias=_env("WORKFLOWS_DIR"))
+    """Folder with one folder a workflow."""
     device: Literal["cuda", "cpu"] = Field("cuda", validation_alias=_env("COMFYUI_DEVICE"))
+    """cuda stops the start where no GPU is visible; cpu uses none."""
     vram_mode: Literal["auto", "high", "normal", "low", "none"] = Field(
         "auto", validation_alias=_env("COMFYUI_VRAM_MODE")
     )
+    """How much of the models stays in VRAM; auto lets ComfyUI decide."""
     cache_lru: int = Field(0, ge=0, validation_alias=_env("COMFYUI_CACHE_LRU"))
+    """Node outputs kept from job to job, counted in nodes; 0 keeps those of the last graph."""
     comfyui_args: str = Field("", validation_alias=_env("COMFYUI_ARGS"))
+    """Further options of ComfyUI's command line, such as --fp32-vae."""
     api_nodes: bool = Field(False, validation_alias=_env("COMFYUI_API_NODES"))
+    """Whether to load the node classes that call paid services of others."""
 
     # Jobs
     job_timeout: float = Field(600.0, gt=0, validation_alias=_env("JOB_TIMEOUT_SECONDS"))
+    """Seconds that a job may take, from when work on it starts."""
     concurrency: int = Field(4, ge=1, le=32, validation_alias=_env("WORKER_CONCURRENCY"))
+    """Jobs under way at once; one is on the device, the others fetch and store."""
     queue_limit: int = Field(64, ge=0, validation_alias=_env("QUEUE_LIMIT"))
+    """Jobs that may wait beyond those under way before the service answers 429."""
     stop_grace: float = Field(30.0, gt=0, validation_alias=_env("STOP_GRACE_SECONDS"))
+    """Seconds that a node has to stop when told to, before the worker is replaced."""
 
     # Inputs
     input_max_bytes: int = Field(32 * 1024 * 1024, gt=0, validation_alias=_env("INPUT_MAX_BYTES"))
+    """Bytes of an input image, as sent."""
     input_max_pixels: int = Field(50_000_000, gt=0, validation_alias=_env("INPUT_MAX_PIXELS"))
+    """Pixels of an input image, read off its header before it is decoded."""
     input_timeout: float = Field(30.0, gt=0, validation_alias=_env("INPUT_TIMEOUT_SECONDS"))
+    """Seconds for fetching one image, redirects and retries included."""
     input_max_redirects: int = Field(3, ge=0, validation_alias=_env("INPUT_MAX_REDIRECTS"))
+    """Redirects followed for one image."""
     input_allowed_hosts: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), validation_alias=_env("INPUT_ALLOWED_HOSTS")
     )
+    """Hosts (host or host:port, comma separated) that may be in private networks."""
 
     # Storage. AWS's own key variables are read by boto3, as the set that they are.
     bucket_endpoint_url: str | None = Field(
         None,
         validation_alias=_env("BUCKET_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
     )
+    """Address of the S3-compatible storage; AWS itself needs none."""
     bucket_access_key_id: str | None = Field(None, validation_alias=_env("BUCKET_ACCESS_KEY_ID"))
+    """Key of the bucket; without it boto3 looks where it always does (AWS_*, roles)."""
     bucket_secret_access_key: SecretStr | None = Field(
         None, validation_alias=_env("BUCKET_SECRET_ACCESS_KEY")
     )
+    """Secret of the bucket's key."""
     bucket_session_token: SecretStr | None = Field(
         None, validation_alias=_env("BUCKET_SESSION_TOKEN")
     )
+    """Token of temporary keys."""
     bucket_region: str | None = Field(
         None, validation_alias=_env("BUCKET_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
     )
+    """Region of the bucket."""
     bucket_name: str | None = Field(None, validation_alias=_env("BUCKET_NAME", "S3_BUCKET"))
+    """Bucket for the results; without one they go to RESULTS_DIR."""
     bucket_addressing: Literal["auto", "path", "virtual"] = Field(
         "auto", validation_alias=_env("BUCKET_ADDRESSING")
     )
+    """Whether the bucket is named in the host or in the path of an address."""
     bucket_prefix: str = Field("", validation_alias=_env("BUCKET_PREFIX"))
+    """Folder in the bucket that every key starts with."""
     bucket_public_url: str | None = Field(None, validation_alias=_env("BUCKET_PUBLIC_URL"))
+    """Address under which the bucket is public, for results asked for as public URLs."""
     bucket_timeout: float = Field(60.0, gt=0, validation_alias=_env("BUCKET_TIMEOUT_SECONDS"))
+    """Seconds for connecting to the storage, and for each answer."""
     bucket_attempts: int = Field(4, ge=1, validation_alias=_env("BUCKET_ATTEMPTS"))
+    """Tries of an upload, the first one included."""
     cache_control: str = Field(
         "private, max-age=86400", validation_alias=_env("RESULT_CACHE_CONTROL")
     )
+    """Cache-Control of stored results."""
     input_buckets: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), validation_alias=_env("INPUT_BUCKETS")
     )
+    """Further buckets that s3:// inputs may be read from, comma separated."""
     results_dir: Path = Field(PROJECT_DIR / "results", validation_alias=_env("RESULTS_DIR"))
+    """Folder for results where no bucket is set."""
     kept_results_dir: Path | None = Field(None, validation_alias=_env("KEPT_RESULTS_DIR"))
+    """Folder for results whose upload failed; else RunPod's volume, else RESULTS_DIR/unsent."""
     kept_results_max_bytes: int = Field(
         10 * 1024**3, gt=0, validation_alias=_env("KEPT_RESULTS_MAX_BYTES")
     )
+    """Most bytes kept there; beyond it the oldest go."""
 
     # Logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", validation_alias=_env("LOG_LEVEL")
     )
+    """Least severe records that are logged."""
     log_format: Literal["auto", "json", "text"] = Field("auto", validation_alias=_env("LOG_FORMAT"))
+    """json is one object a line; auto is text on a terminal and json elsewhere."""
 
     @field_validator("model_dirs", "input_allowed_hosts", "input_buckets", mode="before")
     @classmethod

@@ -56,9 +56,7 @@ def _allowed(parameter: Parameter) -> str:
     from handler.schema import parameter_schema
 
     schema = parameter_schema(parameter)
-    default = (
-        json.dumps(schema["default"], ensure_ascii=False) if "default" in schema else "drawn"
-    )
+    default = json.dumps(schema["default"], ensure_ascii=False) if "default" in schema else "drawn"
     match schema:
         case {"minimum": low, "maximum": high}:
             allowed = f"{schema['type']} {low} to {high}"

@@ -69,10 +69,9 @@ def workflow(graph=GRAPH, **fields) -> Workflow:
     return Workflow("w", graph, Manifest.model_validate(described | fields), "digest")
 
 
-def patched(branches, values=None, images=None, graph=GRAPH, declared=None, parameters=None):
-    fields = {"images": declared or {}, "parameters": parameters or {}}
-    whole = workflow(graph, branches=tuple(branches), **fields)
-    return patch(whole, values or {}, images or {})
+def patched(branches, values=None, given=None, *, graph=GRAPH, **declared):
+    whole = workflow(graph, branches=tuple(branches), **declared)
+    return patch(whole, values or {}, given or {})
 
 
 def nodes_after(branches, **values) -> set[str]:
@@ -187,7 +186,9 @@ def test_set_on_a_node_that_an_earlier_branch_took_out_does_nothing():
 
 def test_output_without_a_stand_in_leaves_a_link_dangling_and_is_refused():
     branch = Branch(off_when={"depth": 0.0}, bypass={"depth_on": {0: "positive"}})
-    with pytest.raises(WorkflowError, match='^w: with these parameters: Input "negative"') as caught:
+    with pytest.raises(
+        WorkflowError, match=r'^w: with these parameters: Input "negative"'
+    ) as caught:
         patched([branch], {"depth": 0.0})
     assert caught.value.details == {"node_id": "sampler", "input": "negative"}
 
@@ -215,13 +216,13 @@ WITHOUT_MASK = Branch(without_image="mask", bypass={"cut": {0: "image"}})
 
 def test_image_is_given_to_the_node_that_loads_it():
     images = {"image": PHOTO, "mask": MASK}
-    result = patched([WITHOUT_MASK], images=images, graph=MASKED, declared=IMAGES)
+    result = patched([WITHOUT_MASK], {}, images, graph=MASKED, images=IMAGES)
     assert result.images == {"photo": PHOTO, "mask": MASK}
     assert set(result.graph.nodes) == set(MASKED.nodes)
 
 
 def test_branch_of_an_image_that_was_not_given_goes_with_its_loader():
-    result = patched([WITHOUT_MASK], images={"image": PHOTO}, graph=MASKED, declared=IMAGES)
+    result = patched([WITHOUT_MASK], {}, {"image": PHOTO}, graph=MASKED, images=IMAGES)
     assert set(result.graph.nodes) == set(GRAPH.nodes)
     assert result.graph.nodes["save"].inputs["images"] == ["sampler", 0]
     assert result.images == {"photo": PHOTO}
@@ -230,7 +231,7 @@ def test_branch_of_an_image_that_was_not_given_goes_with_its_loader():
 def test_image_whose_loader_is_not_needed_is_left_out():
     branch = Branch(off_when={"cut": 0}, bypass={"cut": {0: "image"}})
     images = {"image": PHOTO, "mask": MASK}
-    result = patched([branch], {"cut": 0}, images, graph=MASKED, declared=IMAGES)
+    result = patched([branch], {"cut": 0}, images, graph=MASKED, images=IMAGES)
     assert result.images == {"photo": PHOTO}
 
 

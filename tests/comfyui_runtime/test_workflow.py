@@ -148,7 +148,7 @@ def test_workflow_outside_the_folder_cannot_be_named(write, tmp_path):
 
 def test_folder_whose_name_no_event_may_use_says_so(write, tmp_path):
     write(name="My Blur")
-    with pytest.raises(WorkflowError, match="My Blur.*lower-case"):
+    with pytest.raises(WorkflowError, match=r"My Blur.*lower-case"):
         load_workflow(tmp_path, "My Blur")
 
 
@@ -317,7 +317,7 @@ def test_bundled_workflow_loads_and_holds_together_whichever_branches_are_off(na
     workflow = load_workflow(BUNDLED, name)
     defaults = resolve_parameters(workflow.manifest.parameters, {})
     branches = workflow.manifest.branches
-    images = {image: None for image in workflow.manifest.images}
+    images = dict.fromkeys(workflow.manifest.images)
     for chosen in itertools.product([False, True], repeat=len(branches)):
         values, given = dict(defaults), dict(images)
         for branch in itertools.compress(branches, chosen):

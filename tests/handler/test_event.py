@@ -180,7 +180,22 @@ def test_prefix_of_folder_names_is_taken(prefix):
 
 @pytest.mark.parametrize(
     "prefix",
-    ["/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/.b", ".a", "a b", "ä", "a\n", "a\\b", "%2e"],
+    [
+        "/a",
+        "a/",
+        "a//b",
+        ".",
+        "..",
+        "../a",
+        "a/../b",
+        "a/.b",
+        ".a",
+        "a b",
+        "ä",
+        "a\n",
+        "a\\b",
+        "%2e",
+    ],
 )
 def test_prefix_that_could_lead_elsewhere_is_refused(prefix):
     assert set(problems(event(output={"prefix": prefix}))) == {"input.output.prefix"}

@@ -59,6 +59,13 @@ def json_log(configure):
 log = logging.getLogger("handler.test")
 
 
+def fail_and_log():
+    try:
+        int("no number")
+    except ValueError:
+        log.exception("job failed")
+
+
 def test_record_is_one_json_line_with_job_id_and_extras(json_log):
     before = datetime.now(UTC)
     with job_context("job-1"):
@@ -86,14 +93,11 @@ def test_line_break_in_a_record_does_not_end_its_line(configure):
 
 
 def test_exception_is_in_the_record(json_log):
-    try:
-        raise ValueError("no good")
-    except ValueError:
-        log.exception("job failed")
+    fail_and_log()
     (entry,) = json_log()
     assert entry["level"] == "error"
     assert entry["exception"].startswith("Traceback")
-    assert entry["exception"].endswith("ValueError: no good")
+    assert "ValueError: invalid literal" in entry["exception"]
 
 
 def test_extra_that_is_no_json_is_written_as_text(json_log):
@@ -164,13 +168,10 @@ def test_text_is_one_line_with_the_extras_that_have_a_value(configure):
 
 def test_text_has_the_traceback_below_the_line(configure):
     stream = configure(log_format="text")
-    try:
-        raise ValueError("no good")
-    except ValueError:
-        log.exception("job failed")
+    fail_and_log()
     first, *_, last = stream.getvalue().splitlines()
     assert first.endswith("ERROR   job failed")
-    assert last == "ValueError: no good"
+    assert last.startswith("ValueError: invalid literal")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from comfyui_runtime.errors import ParameterError, UnknownWorkflowError, WorkflowError
 from handler.event import parse_event
-from handler.request import new_job_id, validate_request
+from handler.request import job_id_of, validate_request
 
 GRAPH = {
     "1": {"class_type": "LoadImage", "inputs": {"image": "photo.png"}},
@@ -151,7 +151,13 @@ def test_fingerprint_changes_with_either_file_of_the_workflow(request_of, write)
     assert len({first, second, third}) == 3
 
 
-def test_job_ids_that_are_made_up_differ_and_suit_a_key():
-    ids = {new_job_id() for _ in range(100)}
+@pytest.mark.parametrize("event", [{"id": "job-1"}, {"id": "job-1", "input": 5}])
+def test_job_has_the_id_that_its_event_gives_valid_or_not(event):
+    assert job_id_of(event) == "job-1"
+
+
+@pytest.mark.parametrize("event", [{}, {"id": ""}, {"id": 5}, {"id": None}, None, [], "job-1"])
+def test_job_without_an_id_gets_one_of_its_own_that_suits_a_key(event):
+    ids = {job_id_of(event) for _ in range(100)}
     assert len(ids) == 100
     assert all(job_id.isalnum() and len(job_id) == 32 for job_id in ids)

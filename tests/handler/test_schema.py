@@ -258,7 +258,7 @@ def test_schema_of_a_workflow_demands_its_one_image_under_either_name():
 def test_schema_of_a_workflow_agrees_with_its_checks(params, names):
     accepted = accepts(
         WORKFLOW_SCHEMA,
-        event(params=params, images={name: IMAGE for name in names}),
+        event(params=params, images=dict.fromkeys(names, IMAGE)),
     )
     try:
         resolve_parameters(WORKFLOW.manifest.parameters, params)

@@ -27,6 +27,7 @@ VALUES = {
     "COMFYUI_API_NODES": ("true", True),
     "JOB_TIMEOUT_SECONDS": ("12.5", 12.5),
     "WORKER_CONCURRENCY": ("2", 2),
+    "QUEUE_LIMIT": ("0", 0),
     "STOP_GRACE_SECONDS": ("5", 5.0),
     "INPUT_MAX_BYTES": ("1000", 1000),
     "INPUT_MAX_PIXELS": ("2000", 2000),
@@ -37,7 +38,6 @@ VALUES = {
     "AWS_ENDPOINT_URL_S3": ("https://s3.test", "https://s3.test"),
     "AWS_ENDPOINT_URL": ("https://s3.test", "https://s3.test"),
     "BUCKET_SESSION_TOKEN": ("token", SecretStr("token")),
-    "AWS_SESSION_TOKEN": ("token", SecretStr("token")),
     "BUCKET_REGION": ("eu-central-1", "eu-central-1"),
     "AWS_REGION": ("eu-central-1", "eu-central-1"),
     "AWS_DEFAULT_REGION": ("eu-central-1", "eu-central-1"),
@@ -57,12 +57,7 @@ VALUES = {
     "LOG_FORMAT": ("json", "json"),
 }
 # These two make sense together only.
-KEYS = {
-    "BUCKET_ACCESS_KEY_ID",
-    "AWS_ACCESS_KEY_ID",
-    "BUCKET_SECRET_ACCESS_KEY",
-    "AWS_SECRET_ACCESS_KEY",
-}
+KEYS = {"BUCKET_ACCESS_KEY_ID", "BUCKET_SECRET_ACCESS_KEY"}
 
 
 @pytest.fixture(autouse=True)
@@ -108,13 +103,19 @@ def test_variable_sets_its_field(monkeypatch, variable, value, expected):
     assert getattr(load_settings(), field) == expected
 
 
-@pytest.mark.parametrize("prefix", ["BUCKET", "AWS"])
-def test_keys_of_the_bucket_have_two_names(monkeypatch, prefix):
-    monkeypatch.setenv(f"{prefix}_ACCESS_KEY_ID", "id")
-    monkeypatch.setenv(f"{prefix}_SECRET_ACCESS_KEY", "secret")
+def test_keys_of_the_bucket_are_set_together(monkeypatch):
+    monkeypatch.setenv("BUCKET_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("BUCKET_SECRET_ACCESS_KEY", "secret")
     settings = load_settings()
     assert settings.bucket_access_key_id == "id"
     assert settings.bucket_secret_access_key.get_secret_value() == "secret"
+
+
+def test_keys_of_awss_own_are_left_to_its_library(monkeypatch):
+    defaults = load_settings()
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(variable, "key")
+        assert load_settings() == defaults
 
 
 @pytest.mark.parametrize(
@@ -122,8 +123,6 @@ def test_keys_of_the_bucket_have_two_names(monkeypatch, prefix):
     [(field, aliases) for field, aliases in NAMES.items() if len(aliases) > 1],
 )
 def test_projects_own_name_wins_over_the_ones_it_shares(monkeypatch, field, variables):
-    for variable in ("BUCKET_ACCESS_KEY_ID", "BUCKET_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(variable, "key")
     for number, variable in enumerate(variables):
         monkeypatch.setenv(variable, f"value-{number}")
     value = getattr(load_settings(), field)
@@ -179,6 +178,7 @@ def test_variable_that_only_looks_like_a_field_is_left_alone(
         ("JOB_TIMEOUT_SECONDS", "nan"),
         ("WORKER_CONCURRENCY", "0"),
         ("WORKER_CONCURRENCY", "33"),
+        ("QUEUE_LIMIT", "-1"),
         ("STOP_GRACE_SECONDS", "-1"),
         ("INPUT_MAX_BYTES", "0"),
         ("INPUT_MAX_PIXELS", "1.5"),
@@ -211,9 +211,7 @@ def test_all_wrong_variables_are_named_at_once(monkeypatch):
     ("given", "missing"),
     [
         ("BUCKET_ACCESS_KEY_ID", "BUCKET_SECRET_ACCESS_KEY"),
-        ("AWS_ACCESS_KEY_ID", "BUCKET_SECRET_ACCESS_KEY"),
         ("BUCKET_SECRET_ACCESS_KEY", "BUCKET_ACCESS_KEY_ID"),
-        ("AWS_SECRET_ACCESS_KEY", "BUCKET_ACCESS_KEY_ID"),
     ],
 )
 def test_one_key_without_the_other_is_refused_and_never_shown(monkeypatch, given, missing):

@@ -173,7 +173,7 @@ def test_a_run_that_was_broken_off_is_resumed(project, server, listed, wait_unti
 
     assert done.returncode == 0, done.stdout
     assert (project.models / PATH).read_bytes() == content
-    assert [request.start > 0 for request in server.requests] == [True], server.requests
+    assert server.requests[-1].start > 0  # aria2 asks for the size first, from the beginning
     assert not part.exists()
 
 

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPT = REPOSITORY / "provision.sh"
+SHELL_SCRIPTS = [SCRIPT, REPOSITORY / ".ci" / "run"]
+
+
+def test_help_names_every_profile_step_option_and_variable(project):
+    done = project.run("--help")
+    assert done.returncode == 0
+    script = SCRIPT.read_text("utf-8")
+    named = set(re.findall(r"^    (--[a-z-]+)\)", script, re.MULTILINE))
+    named |= set(re.findall(r"\$\{([A-Z_]+):-", script)) - {"BASH_SOURCE"}
+    named |= {"demo", "ghibli", "ghibli-depth", "all", "test", "lock"}
+    named |= set(re.findall(r"^step_(\w+)\(", script, re.MULTILINE))
+    assert len(named) > 20
+    assert [word for word in sorted(named) if word not in done.stdout] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ghibly"], "unknown profile or option: ghibly"),
+        (["--fast"], "unknown profile or option: --fast"),
+        (["--only", "torch,pizza"], "unknown step: pizza; the steps are: torch comfyui"),
+        (["--only"], "--only needs a value"),
+        (["--comfyui-source", "svn"], "--comfyui-source must be auto, git or wheel, not svn"),
+    ],
+)
+def test_a_wrong_argument_is_an_error_that_changes_nothing(project, arguments, message):
+    before = set(project.folder.rglob("*"))
+    done = project.run(*arguments)
+    assert done.returncode == 1
+    assert f"provision.sh: {message}" in done.stdout
+    assert set(project.folder.rglob("*")) == before
+
+
+def test_an_old_python_is_refused(project, tmp_path):
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n", "utf-8")
+    old.chmod(0o755)
+    done = project.run("--only", "project", PYTHON=str(old))
+    assert done.returncode == 1
+    assert "no Python 3.11 or newer was found" in done.stdout
+
+
+def test_a_pair_that_does_not_load_is_found_out(project, environment, make_wheel):
+    make_wheel("torch", "2.14.1")
+    make_wheel("torchvision", "0.29.1", source="raise RuntimeError('nms does not exist')")
+    done = project.run("--only", "torch", "--torch-index", "pypi")
+    assert done.returncode == 1
+    assert "torch and torchvision do not load together" in done.stdout
+
+
+def test_torch_is_installed_as_pinned_and_once(project, environment, make_wheel):
+    for version in ("2.14.1", "2.15.0"):
+        make_wheel("torch", version)
+    make_wheel("torchvision", "0.29.1", requires="torch")
+    first = project.run("--only", "torch", "--torch-index", "pypi")
+    assert first.returncode == 0, first.stdout
+    assert "Successfully installed torch-2.14.1 torchvision-0.29.1" in first.stdout
+    second = project.run("--only", "torch", "--torch-index", "pypi")
+    assert "Requirement already satisfied" not in second.stdout
+    forced = project.run("--only", "torch", "--torch-index", "pypi", "--force")
+    assert "Requirement already satisfied" in forced.stdout
+
+
+@pytest.mark.parametrize("script", SHELL_SCRIPTS, ids=lambda script: script.name)
+def test_shellcheck_has_nothing_to_say(script):
+    shellcheck = shutil.which("shellcheck") or Path(shutil.which("python")).parent / "shellcheck"
+    done = subprocess.run([shellcheck, script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
