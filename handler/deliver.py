@@ -16,11 +16,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from handler.encode import named_file
 from handler.errors import StorageError
 from handler.response import OutputFile
+from handler.reuse import ReusableResults
 from handler.storage import result_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from comfyui_runtime.images import PixelImage
     from handler.encode import EncodedFile
     from handler.request import Request
     from handler.storage import KeptResults, Storage
@@ -39,10 +41,16 @@ class EncodedOutput:
 
 @dataclass(frozen=True)
 class Delivered:
-    """What was handed over, and the seed that made it."""
+    """What was handed over.
+
+    Attributes:
+        seed: The seed that made it.
+        reused: Whether an earlier, identical request made it.
+    """
 
     outputs: tuple[OutputFile, ...]
     seed: int | None
+    reused: bool = False
 
 
 class _KeptJob(BaseModel):
@@ -67,8 +75,28 @@ class Delivery:
     def __init__(self, storage: Storage, kept: KeptResults) -> None:
         self._storage = storage
         self._kept = kept
+        self._reusable = ReusableResults(storage)
 
-    def deliver(self, request: Request, outputs: Sequence[EncodedOutput]) -> Delivered:
+    def deliver_same(self, request: Request, images: Mapping[str, PixelImage]) -> Delivered | None:
+        """Hand over what an identical earlier request left, if the event allows that.
+
+        Storage that cannot be read costs a run, not the job.
+        """
+        if not _may_reuse(request):
+            return None
+        try:
+            outputs = self._reusable.find(request, images)
+        except StorageError as error:
+            log.warning("reusable results cannot be read", extra={"error": error.message})
+            return None
+        return None if outputs is None else Delivered(outputs, request.seed, reused=True)
+
+    def deliver(
+        self,
+        request: Request,
+        images: Mapping[str, PixelImage],
+        outputs: Sequence[EncodedOutput],
+    ) -> Delivered:
         """Hand a job's files over as its event asks.
 
         Raises:
@@ -78,11 +106,13 @@ class Delivery:
         if request.output.delivery == "base64":
             inline = tuple(_inline(output) for output in outputs)
             return Delivered(inline, request.seed)
+        keys = _keys(request, outputs)
         try:
             stored = tuple(
-                self._store(request, key, output)
-                for key, output in zip(_keys(request, outputs), outputs, strict=True)
+                self._store(request, key, output) for key, output in zip(keys, outputs, strict=True)
             )
+            if _may_reuse(request):
+                self._reusable.remember(request, images, keys, stored)
         except StorageError as error:
             error.details["kept"] = list(self._keep(request, outputs))
             error.message += (
@@ -151,6 +181,10 @@ class Delivery:
         except ValidationError:
             return None
         return job if job.fingerprint == request.fingerprint else None
+
+
+def _may_reuse(request: Request) -> bool:
+    return request.output.reuse and request.output.delivery == "url"
 
 
 def _keys(request: Request, outputs: Sequence[EncodedOutput]) -> list[str]:

@@ -66,6 +66,11 @@ class Output(_Strict):
         pattern=r"^(?:[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)?$",
         description="Folder put before the result's key, such as customer-7/avatars.",
     )
+    reuse: bool = Field(
+        False,
+        description="Answer from the stored result of an identical earlier request that also said "
+        "so, without another run. Needs a given seed.",
+    )
     embed_workflow: bool = Field(
         False, description="Keep the graph in the PNG's metadata, as ComfyUI does (PNG only)."
     )

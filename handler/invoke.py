@@ -119,6 +119,9 @@ class Function:
         on_progress(JobProgress("fetch"))
         with clock.phase("fetch"):
             images = self._fetch(request, cancellation)
+        same = self._delivery.deliver_same(request, images)
+        if same is not None:
+            return _success(request, same, clock, cold_start=cold_start)
         patched = patch(request.workflow, request.values, images)
         result = self.runtime.run(patched, cancellation, _node_progress(on_progress))
         clock.add("validate", result.validate_seconds)
@@ -130,7 +133,7 @@ class Function:
             encoded = _encode(request, patched, result.outputs)
         on_progress(JobProgress("store", 1.0))
         with clock.phase("store"):
-            delivered = self._delivery.deliver(request, encoded)
+            delivered = self._delivery.deliver(request, images, encoded)
         return _success(request, delivered, clock, cold_start=cold_start)
 
     def _fetch(self, request: Request, cancellation: Cancellation) -> dict[str, PixelImage]:
@@ -167,6 +170,7 @@ def _success(request: Request, delivered: Delivered, clock: Clock, *, cold_start
         workflow_version=request.workflow.manifest.version,
         seed=delivered.seed,
         outputs=list(delivered.outputs),
+        reused=delivered.reused,
         timings=Timings.model_validate({**seconds, "total": clock.total()}),
         cold_start=cold_start,
     )

@@ -61,6 +61,9 @@ class Success(BaseModel):
     seed: int | None = Field(description="The seed used, drawn where the event gave none.")
     outputs: list[OutputFile]
     timings: Timings
+    reused: bool = Field(
+        description="Whether this is the stored result of an identical earlier request."
+    )
     cold_start: bool = Field(description="Whether this was the worker's first job.")
 
     def to_json(self) -> dict[str, Any]:

@@ -69,13 +69,32 @@ class S3Storage:
                 ContentDisposition=f'inline; filename="{_file_name(key)}"',
                 Metadata={"sha256": file.sha256},
             )
-            if output.url == "public":
-                url = self._public_address(whole_key)
-            else:
-                url = self._signed_address(whole_key, output.expires_in)
+            return self._stored_file(whole_key, output)
         except (ClientError, BotoCoreError) as error:
             raise storage_error(error, self._bucket) from error
-        return StoredFile(url, whole_key)
+
+    def read(self, key: str) -> bytes | None:
+        """Return an object's bytes; see :meth:`handler.storage.Storage.read`."""
+        try:
+            found = self._client.get_object(Bucket=self._bucket, Key=self._whole_key(key))
+            return found["Body"].read()
+        except (ClientError, BotoCoreError) as error:
+            if _is_missing(error):
+                return None
+            raise storage_error(error, self._bucket) from error
+
+    def locate(self, key: str, sha256: str, output: Output) -> StoredFile | None:
+        """Return where an object is; see :meth:`handler.storage.Storage.locate`."""
+        whole_key = self._whole_key(key)
+        try:
+            found = self._client.head_object(Bucket=self._bucket, Key=whole_key)
+            if found["Metadata"].get("sha256") != sha256:
+                return None
+            return self._stored_file(whole_key, output)
+        except (ClientError, BotoCoreError) as error:
+            if _is_missing(error):
+                return None
+            raise storage_error(error, self._bucket) from error
 
     def check(self) -> None:
         """Write and remove a small object; see :meth:`handler.storage.Storage.check`.
@@ -94,6 +113,11 @@ class S3Storage:
             reason = storage_error(error, self._bucket).details.get("reason")
             _logger.warning("storage_probe_left_behind", extra={"key": key, "reason": reason})
 
+    def _stored_file(self, key: str, output: Output) -> StoredFile:
+        if output.url == "public":
+            return StoredFile(self._public_address(key), key)
+        return StoredFile(self._signed_address(key, output.expires_in), key)
+
     def _whole_key(self, key: str) -> str:
         return f"{self._prefix}/{key}" if self._prefix else key
 
@@ -109,6 +133,15 @@ class S3Storage:
             return f"{self._public_url.rstrip('/')}/{quote(key)}"
         # The signed address without its signature: where the object is, as boto3 resolves it.
         return urlsplit(self._signed_address(key, 60))._replace(query="").geturl()
+
+
+def _is_missing(error: ClientError | BotoCoreError) -> bool:
+    """Say whether an object is not there: HEAD answers 404 without a code of S3's own."""
+    return isinstance(error, ClientError) and error.response["Error"]["Code"] in {
+        "404",
+        "NoSuchKey",
+        "NotFound",
+    }
 
 
 def _file_name(key: str) -> str:

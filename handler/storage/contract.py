@@ -39,6 +39,26 @@ class Storage(Protocol):
             StorageUnavailableError: The storage was out of reach after every attempt.
         """
 
+    def read(self, key: str) -> bytes | None:
+        """Return what is stored under a key, or ``None`` where nothing is.
+
+        Raises:
+            StorageError: The storage refused to tell.
+            StorageUnavailableError: The storage was out of reach after every attempt.
+        """
+
+    def locate(self, key: str, sha256: str, output: Output) -> StoredFile | None:
+        """Return where a stored result is, or ``None`` where it is gone or has been replaced.
+
+        Args:
+            sha256: Of the content that is meant, in hex.
+            output: Which kind of URL is wanted, and for how long.
+
+        Raises:
+            StorageError: The storage refused to tell.
+            StorageUnavailableError: The storage was out of reach after every attempt.
+        """
+
     def check(self) -> None:
         """Prove that results can be written, by writing a small file.
 

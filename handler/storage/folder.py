@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from handler.errors import StorageError
@@ -32,6 +33,25 @@ class LocalStorage:
         path = self._path(key)
         self._write(path, file.data)
         return StoredFile(path.as_uri(), key)
+
+    def read(self, key: str) -> bytes | None:
+        """Return a file's bytes; see :meth:`handler.storage.Storage.read`."""
+        path = self._path(key)
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(
+                f"The file {path} cannot be read ({error.strerror}): check the rights there."
+            ) from error
+
+    def locate(self, key: str, sha256: str, output: Output) -> StoredFile | None:  # noqa: ARG002
+        """Return where a file is; see :meth:`handler.storage.Storage.locate`."""
+        data = self.read(key)
+        if data is None or hashlib.sha256(data).hexdigest() != sha256:
+            return None
+        return StoredFile(self._path(key).as_uri(), key)
 
     def check(self) -> None:
         """Write and remove a small file; see :meth:`handler.storage.Storage.check`."""

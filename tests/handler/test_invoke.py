@@ -227,6 +227,52 @@ def test_kept_result_is_not_delivered_to_a_job_that_asks_for_something_else(
     assert "run" in {progress.phase for progress in seen}
 
 
+@pytest.mark.parametrize("storage", ["bucket_settings", "local_settings"])
+def test_identical_request_is_answered_from_the_stored_result_without_a_run(
+    make_function, request, storage, photo_url
+):
+    function = make_function(request.getfixturevalue(storage))
+    same = event(photo_url, "invert", params={"seed": 5}, output={"reuse": True})
+    first = succeeded(function.invoke({"id": "one", **same}))
+    seen = []
+    second = succeeded(function.invoke({"id": "two", **same}, on_progress=seen.append))
+    assert (first.reused, second.reused) == (False, True)
+    assert {progress.phase for progress in seen} == {"fetch"}
+    assert second.timings.run == 0
+    assert second.outputs[0].key == first.outputs[0].key
+    assert fetched(second.outputs[0].url) == fetched(first.outputs[0].url)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"params": {"seed": 6}},
+        {"params": {"seed": 5}, "output": {"reuse": True, "format": "webp"}},
+        {"params": {"seed": 5}, "output": {"reuse": True, "prefix": "someone-else"}},
+        {"params": {"seed": 5}, "output": {"reuse": False}},
+        {"params": {}},
+    ],
+)
+def test_request_that_differs_or_does_not_allow_it_is_run(function, photo_url, change):
+    base = {"params": {"seed": 5}, "output": {"reuse": True}}
+    succeeded(function.invoke(event(photo_url, "invert", **base)))
+    other = succeeded(function.invoke(event(photo_url, "invert", **(base | change))))
+    assert not other.reused
+
+
+def test_result_that_was_replaced_or_removed_is_not_reused(
+    make_function, local_settings, photo_url
+):
+    function = make_function(local_settings)
+    same = event(photo_url, "invert", params={"seed": 5}, output={"reuse": True})
+    path = local_settings.results_dir / "one" / "0.png"
+    succeeded(function.invoke({"id": "one", **same}))
+    path.write_bytes(b"something else")
+    assert not succeeded(function.invoke({"id": "one", **same})).reused
+    path.unlink()
+    assert not succeeded(function.invoke({"id": "one", **same})).reused
+
+
 def test_cancelled_job_is_a_failure_and_the_next_job_runs(function, photo_url):
     cancellation = Cancellation(30)
     slow = event(photo_url, "steps", params={"steps": 1000, "seconds": 0.02})

@@ -45,7 +45,6 @@ def project(tmp_path: Path) -> Project:
     return made
 
 
-
 @pytest.fixture
 def server() -> Iterator[FileServer]:
     made = FileServer()
@@ -111,7 +110,8 @@ def make_wheel(tmp_path: Path) -> Callable[..., Path]:
             wheel.writestr(f"{module}/__init__.py", source)
             wheel.writestr(f"{information}/METADATA", metadata)
             wheel.writestr(
-                f"{information}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+                f"{information}/WHEEL",
+                "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
             )
             wheel.writestr(f"{information}/RECORD", "")
         return file

@@ -311,7 +311,9 @@ def test_a_token_that_is_refused_is_an_error_that_does_not_show_it(project, serv
 def test_tokens_are_not_seen_in_the_list_of_processes(project, server, listed, wait_until):
     listed(safetensors(bytes(1024 * 1024)))
     server.seconds_per_chunk = 0.1
-    with project.start("ghibli", *MODELS, HF_TOKEN="secret-token", CIVITAI_TOKEN="secret-two") as run:
+    with project.start(
+        "ghibli", *MODELS, HF_TOKEN="secret-token", CIVITAI_TOKEN="secret-two"
+    ) as run:
         wait_until(lambda: server.bytes_sent > 0)
         lines = [file.read_bytes() for file in Path("/proc").glob("[0-9]*/cmdline")]
         output, _ = run.communicate(timeout=60)

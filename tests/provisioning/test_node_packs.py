@@ -18,7 +18,8 @@ def _mirror(project, tmp_path):
 def _comfyui(project):
     project.write(".comfyui/src/ComfyUI/comfyui_version.py", '__version__ = "0.3.75"\n')
     project.write(
-        ".comfyui/src/ComfyUI/requirements.txt", "comfyui-frontend-package==1.32.9\ntorchaudio\nshared\n"
+        ".comfyui/src/ComfyUI/requirements.txt",
+        "comfyui-frontend-package==1.32.9\ntorchaudio\nshared\n",
     )
 
 
@@ -26,7 +27,9 @@ def _comfyui(project):
 def listed(project, make_repository):
     """Make a repository for a node pack and pin it; return its commit."""
 
-    def pin(name: str, requirements: str = "", *, groups: str = "classic", options: str = "") -> str:
+    def pin(
+        name: str, requirements: str = "", *, groups: str = "classic", options: str = ""
+    ) -> str:
         files = {"__init__.py": "NODE_CLASS_MAPPINGS = {}\n", "requirements.txt": requirements}
         commit = make_repository(f"someone/{name}", files)
         text = (project.folder / "node_packs.txt").read_text("utf-8")
@@ -147,7 +150,9 @@ def test_packs_are_resolved_together_under_the_constraints(
     make_wheel("tool-a", "1.0", requires="shared>=1.0")
     project.write("constraints.txt", "shared==1.0\n")
     listed("pack-a", "tool-a\nopencv-python>=4.7\nmediapipe\n", options="without=mediapipe")
-    listed("pack-b", "shared>=1.0  # at least\nonnxruntime-gpu==1.20.0\nShared; python_version < '3'\n")
+    listed(
+        "pack-b", "shared>=1.0  # at least\nonnxruntime-gpu==1.20.0\nShared; python_version < '3'\n"
+    )
 
     done = project.run("all", *NODES)
 
@@ -208,9 +213,7 @@ def test_the_onnx_runtime_for_the_gpu_takes_the_place_of_the_other(
     make_wheel("onnxruntime-gpu", "1.31.1")
     make_wheel("torch", "2.14.1", source="class version:\n    cuda = None\n")
     python = environment / "bin" / "python"
-    subprocess.run(
-        [python, "-m", "pip", "install", "torch"], env=project.environment, check=True
-    )
+    subprocess.run([python, "-m", "pip", "install", "torch"], env=project.environment, check=True)
     assert project.run("ghibli", *NODES).returncode == 0
     assert "onnxruntime" in installed(environment)
     torch = next(environment.glob("lib/*/site-packages/torch/__init__.py"))

@@ -36,7 +36,8 @@ class FileServer:
             def do_GET(self) -> None:
                 outer.answer(self)
 
-            do_HEAD = do_GET
+            def do_HEAD(self) -> None:
+                outer.answer(self)
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

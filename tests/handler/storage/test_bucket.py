@@ -213,3 +213,26 @@ def test_a_check_fails_where_writing_is_refused(bucket_settings, scripted):
     scripted.answers = [(403, "AccessDenied")]
     with pytest.raises(StorageError, match="s3:PutObject"):
         open_storage(bucket_settings(bucket_endpoint_url=scripted.url)).check()
+
+
+def test_a_stored_object_is_read_and_located_by_its_content(bucket_settings, photo):
+    storage = open_storage(bucket_settings(bucket_prefix="live"))
+    stored = storage.store(photo, "job/0.png", Output())
+    assert storage.read("job/0.png") == photo.data
+    located = storage.locate("job/0.png", photo.sha256, Output())
+    assert located is not None
+    assert located.key == stored.key
+    assert fetch(located.url)[0] == photo.data
+    assert storage.locate("job/0.png", "0" * 64, Output()) is None
+
+
+def test_an_object_that_is_not_there_is_none(bucket_settings):
+    storage = open_storage(bucket_settings())
+    assert storage.read("job/0.png") is None
+    assert storage.locate("job/0.png", "0" * 64, Output()) is None
+
+
+def test_a_bucket_that_is_not_there_is_an_error_to_a_reader(bucket_settings):
+    storage = open_storage(bucket_settings(bucket_name="no-such-bucket"))
+    with pytest.raises(StorageError, match="BUCKET_NAME"):
+        storage.read("job/0.png")

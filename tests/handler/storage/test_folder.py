@@ -73,3 +73,17 @@ def test_a_check_says_that_the_folder_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="RESULTS_DIR"):
         LocalStorage(tmp_path / "file").check()
+
+
+def test_a_stored_file_is_read_and_located_by_its_content(tmp_path, photo):
+    storage = LocalStorage(tmp_path)
+    stored = storage.store(photo, "job/0.png", Output())
+    assert storage.read("job/0.png") == photo.data
+    assert storage.locate("job/0.png", photo.sha256, Output()) == stored
+    assert storage.locate("job/0.png", "0" * 64, Output()) is None
+
+
+def test_a_file_that_is_not_there_is_none(tmp_path):
+    storage = LocalStorage(tmp_path)
+    assert storage.read("job/0.png") is None
+    assert storage.locate("job/0.png", "0" * 64, Output()) is None

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TEXT = (REPOSITORY / "Dockerfile").read_text("utf-8").replace("\\\n", "")
+STAGES = {
+    stage.split("\n")[0].split(" AS ")[1]: stage
+    for stage in re.split(r"^FROM ", TEXT, flags=re.MULTILINE)[1:]
+}
+STEPS = ["torch", "comfyui", "nodes", "models", "project"]
+
+
+def test_hadolint_has_nothing_to_say():
+    hadolint = Path(sys.executable).parent / "hadolint"
+    command = [hadolint, REPOSITORY / "Dockerfile"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_layers_stand_in_the_order_in_which_they_change_least():
+    found = re.findall(r"provision\.sh .*--only (\w+)|COPY --from=(models) /opt", STAGES["worker"])
+    assert [step or copied for step, copied in found] == STEPS
+
+
+def test_every_step_is_one_of_provision_sh():
+    steps = re.findall(r"provision\.sh .*?--only (\w+)", TEXT)
+    assert set(steps) == set(STEPS)
+    assert not re.search(r"\bpip3? install|git clone|curl |wget ", TEXT)
+
+
+def test_the_base_is_cuda_pinned_by_version():
+    bases = re.findall(r"^FROM (\S+:\S+)", TEXT, re.MULTILINE)
+    assert bases == ["nvidia/cuda:13.0.2-base-ubuntu24.04"]
+
+
+def test_the_base_has_the_cuda_release_that_torch_was_built_for():
+    constraints = (REPOSITORY / "constraints.txt").read_text("utf-8")
+    runtime = re.search(r"^nvidia-cuda-runtime==(\d+\.\d+)", constraints, re.MULTILINE)[1]
+    assert f"nvidia/cuda:{runtime}." in TEXT
+
+
+def test_the_image_is_not_run_as_root():
+    assert re.findall(r"^USER (\S+)", STAGES["worker"], re.MULTILINE) == ["10001"]
+
+
+def test_the_final_stage_installs_no_compiler_and_no_downloader():
+    packages = re.findall(r"--no-install-recommends ([^&]+)", STAGES["system"] + STAGES["worker"])
+    assert " ".join(packages).split() == ["ca-certificates", "python3", "python3-venv"]
+
+
+def test_every_file_that_is_copied_exists_and_is_in_the_build_context():
+    sources = {
+        source.rstrip("/")
+        for line in re.findall(r"^COPY (?!--from)(.+)$", TEXT, re.MULTILINE)
+        for source in line.split()[:-1]
+    }
+    allowed = set(
+        re.findall(r"^!(.+)$", (REPOSITORY / ".dockerignore").read_text("utf-8"), re.MULTILINE)
+    )
+    assert sources == allowed
+    assert [source for source in sources if not (REPOSITORY / source).exists()] == []
