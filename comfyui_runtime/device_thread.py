@@ -33,8 +33,17 @@ class DeviceThread:
         self._tidy_every = tidy_every
         self._lock = threading.Lock()
         self._stopped = False
+        self._busy_seconds = 0.0
+        self._busy_since: float | None = None
         self._thread = threading.Thread(target=self._work, name="comfyui-device", daemon=True)
         self._thread.start()
+
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds spent in calls so far, the one under way included."""
+        with self._lock:
+            since = self._busy_since
+            return self._busy_seconds + (0.0 if since is None else time.monotonic() - since)
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Queue a call, to run in the caller's context.
@@ -75,7 +84,9 @@ class DeviceThread:
     def _work(self) -> None:
         tidied_at = time.monotonic()
         while (call := self._calls.get()) is not None:
+            self._set_busy(busy=True)
             call()
+            self._set_busy(busy=False)
             del call
             if time.monotonic() - tidied_at > self._tidy_every:
                 try:
@@ -83,3 +94,10 @@ class DeviceThread:
                 except Exception:
                     log.exception("memory could not be tidied")
                 tidied_at = time.monotonic()
+
+    def _set_busy(self, *, busy: bool) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if self._busy_since is not None:
+                self._busy_seconds += now - self._busy_since
+            self._busy_since = now if busy else None

@@ -33,6 +33,9 @@ class ServiceError(Exception):
         self.message = message
         self.details: dict[str, JsonValue] = details
 
+    def __str__(self) -> str:
+        return self.message
+
 
 class BootError(ServiceError):
     """ComfyUI could not be started in this process; the worker must not take jobs."""

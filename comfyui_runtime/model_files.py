@@ -43,11 +43,11 @@ class ModelFolders:
 
 
 def check_model_file(folders: ModelFolders, model: Model) -> None:
-    """Check that a model's file is there and whole, by its header alone.
+    """Check that a model's file is there, whole, and of the right architecture.
 
     Raises:
         MissingModelError: No folder has it.
-        ModelError: It is truncated, or is not what its name says.
+        ModelError: It is truncated, not what its name says, or of another architecture.
     """
     path = folders.find(model)
     if path is None:
@@ -57,8 +57,27 @@ def check_model_file(folders: ModelFolders, model: Model) -> None:
             "with the workflow's profile, or mount the volume that has it.",
             file=model.file,
         )
+    check_content(path, model)
+
+
+def check_content(path: Path, model: Model) -> None:
+    """Check a file's content by its header alone.
+
+    Raises:
+        ModelError: It is truncated, not what its name says, or of another architecture.
+    """
     if path.suffix == ".safetensors":
-        check_safetensors(path)
+        shapes = check_safetensors(path)
+        for name, shape in model.tensors.items():
+            if shapes.get(name) != shape:
+                found = f"it is {shapes[name]}" if name in shapes else "there is none"
+                raise ModelError(
+                    f"The model file {path} is of another architecture than the workflow is made "
+                    f"for: its tensor {name} should be {shape}, but {found}. Put the file there "
+                    "that the workflow names.",
+                    file=path.name,
+                    tensor=name,
+                )
     elif path.stat().st_size == 0:
         raise _unusable(path, "it is empty")
 

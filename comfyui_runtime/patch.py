@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from comfyui_runtime.graph import Graph, NodeId
     from comfyui_runtime.images import PixelImage
     from comfyui_runtime.parameters import ParameterValue
-    from comfyui_runtime.workflow import Workflow
+    from comfyui_runtime.workflow import Model, Workflow
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """A model file, and the node that loads it."""
+
+    node_id: NodeId
+    model: Model
 
 
 @dataclass(frozen=True)
@@ -27,10 +35,12 @@ class PatchedGraph:
     Attributes:
         graph: Only the nodes that this request needs.
         images: For each node that loads an image of the caller's, that image.
+        models: The model files that nodes of this graph load, as the manifest describes them.
     """
 
     graph: Graph
     images: Mapping[NodeId, PixelImage]
+    models: tuple[ModelUse, ...] = ()
 
 
 def patch(
@@ -66,7 +76,13 @@ def patch(
         for name, image in workflow.manifest.images.items()
         if name in images and image.node in graph.nodes
     }
-    return PatchedGraph(graph, by_node)
+    uses = tuple(
+        ModelUse(node_id, model)
+        for model in workflow.manifest.models
+        for node_id, node in graph.nodes.items()
+        if model.file in node.inputs.values()
+    )
+    return PatchedGraph(graph, by_node, uses)
 
 
 def check_image_names(workflow: Workflow, names: set[str]) -> None:

@@ -16,7 +16,7 @@ from comfyui_runtime.graph import Graph, Node
 from comfyui_runtime.nodes.image_io import IMAGE_INPUT, IMAGE_OUTPUT, offered_images
 from comfyui_runtime.outputs import Output, clear_scratch, collect_outputs
 from comfyui_runtime.run_watch import RunWatch
-from comfyui_runtime.validate import validate_graph
+from comfyui_runtime.validate import ModelCheck, validate_graph
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -71,6 +71,11 @@ class Runtime(Protocol):
         """Whether no further run is possible and the worker must be replaced."""
         ...
 
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds that the device has worked so far."""
+        ...
+
 
 class InProcessRuntime:
     """The ComfyUI of this process. Made by :func:`comfyui_runtime.boot.boot`.
@@ -94,6 +99,7 @@ class InProcessRuntime:
         self._stop_grace = stop_grace
         self._watch: RunWatch | None = None
         self._broken = False
+        self._model_check = ModelCheck()
         self._thread = DeviceThread(internals.free_memory)
         internals.install_progress_hook(self._on_step)
         server.sink = self._on_event
@@ -102,6 +108,11 @@ class InProcessRuntime:
     def broken(self) -> bool:
         """Whether a node did not stop when told to: the process must be replaced."""
         return self._broken
+
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds that the device's thread has worked so far, the run under way included."""
+        return self._thread.busy_seconds
 
     def run(
         self,
@@ -118,7 +129,7 @@ class InProcessRuntime:
 
         Raises:
             GraphError: The graph is not valid; nothing was run.
-            ModelError: A model file is missing.
+            ModelError: A model file is missing or cannot be what its name says.
             OutOfMemoryError: The device's memory ran out. Models were unloaded.
             NodeError: A node raised an exception.
             CancelledError: The run was cancelled.
@@ -181,6 +192,7 @@ class InProcessRuntime:
         try:
             with offered_images(patched.images):
                 outputs_to_run = validate_graph(graph, run_id)
+                self._model_check.check(patched)
                 validated = time.perf_counter()
                 self._watch = watch
                 try:

@@ -6,15 +6,23 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime import internals
-from comfyui_runtime.errors import GraphError, MissingModelError, MissingNodeClassError
+from comfyui_runtime.errors import (
+    GraphError,
+    MissingModelError,
+    MissingNodeClassError,
+    ModelError,
+)
 from comfyui_runtime.graph import as_link
+from comfyui_runtime.model_files import check_content
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from pydantic import JsonValue
 
     from comfyui_runtime.graph import Graph, NodeId
+    from comfyui_runtime.patch import PatchedGraph
 
 _MOST_CHOICES = 40
 
@@ -40,6 +48,41 @@ def validate_graph(graph: Graph, run_id: str) -> list[NodeId]:
             f"ComfyUI refuses the graph: {error['message']}. {error['details']}".strip()
         )
     return outputs
+
+
+class ModelCheck:
+    """Checks the model files of graphs; each file once, as long as it does not change."""
+
+    def __init__(self) -> None:
+        self._good: set[tuple[Path, int, int]] = set()
+
+    def check(self, patched: PatchedGraph) -> None:
+        """Check by their headers the files that a graph's nodes load.
+
+        Raises:
+            ModelError: A file is truncated, not what its name says, or of another architecture;
+                message and details name the file and the node.
+        """
+        for use in patched.models:
+            path = internals.model_path(use.model.folder, use.model.file)
+            if path is None:
+                continue  # ComfyUI's own validation has looked for it
+            status = path.stat()
+            state = (path, status.st_size, status.st_mtime_ns)
+            if state in self._good:
+                continue
+            node = patched.graph.nodes[use.node_id]
+            try:
+                check_content(path, use.model)
+            except ModelError as error:
+                error.message += f" Node {use.node_id} ({node.title}) loads it."
+                error.details |= {
+                    "node_id": use.node_id,
+                    "class_type": node.class_type,
+                    "title": node.title,
+                }
+                raise
+            self._good.add(state)
 
 
 def _check_classes(graph: Graph) -> None:

@@ -73,6 +73,8 @@ class Model(BaseModel):
         folder: ComfyUI's name of the folder kind, such as ``checkpoints``.
         file: Name below that folder, as the node's input gives it.
         optional: Whether the workflow's defaults run without it.
+        tensors: Shapes of some tensors that tell the architecture the graph is made for, by name,
+            for a safetensors file.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -80,6 +82,7 @@ class Model(BaseModel):
     folder: str
     file: str
     optional: bool = False
+    tensors: dict[str, tuple[int, ...]] = Field(default_factory=dict)
 
 
 class Manifest(BaseModel):

@@ -113,3 +113,67 @@ class InternalError(ServiceError):
     code = "internal"
     http_status = 500
     retryable = True
+
+
+class MalformedJsonError(ServiceError):
+    """The request's body is not JSON in UTF-8."""
+
+    code = "malformed_json"
+    http_status = 400
+
+
+class UnauthorizedError(ServiceError):
+    """The request lacks the token, or has a wrong one."""
+
+    code = "unauthorized"
+    http_status = 401
+
+
+class NotFoundError(ServiceError):
+    """There is nothing at this address."""
+
+    code = "not_found"
+    http_status = 404
+
+
+class UnknownJobError(NotFoundError):
+    """No job with this id is under way or remembered."""
+
+    code = "unknown_job"
+
+
+class MethodNotAllowedError(ServiceError):
+    """The address does not take this method."""
+
+    code = "method_not_allowed"
+    http_status = 405
+
+
+class SlowRequestError(ServiceError):
+    """The request's body did not come in time."""
+
+    code = "slow_request"
+    http_status = 408
+    retryable = True
+
+
+class RequestTooLargeError(ServiceError):
+    """The request's body has more bytes than allowed."""
+
+    code = "request_too_large"
+    http_status = 413
+
+
+class MediaTypeError(ServiceError):
+    """The request's body is not declared as JSON."""
+
+    code = "unsupported_media_type"
+    http_status = 415
+
+
+class BootingError(ServiceError):
+    """ComfyUI's start takes longer than a request may wait."""
+
+    code = "booting"
+    http_status = 503
+    retryable = True

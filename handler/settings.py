@@ -70,6 +70,8 @@ class Settings(BaseSettings):
     """Further options of ComfyUI's command line, such as --fp32-vae."""
     api_nodes: bool = Field(False, validation_alias=_env("COMFYUI_API_NODES"))
     """Whether to load the node classes that call paid services of others."""
+    previews: bool | None = Field(None, validation_alias=_env("COMFYUI_PREVIEWS"))
+    """Whether samplers make a preview picture a step; without a value the HTTP server's do."""
 
     # Jobs
     job_timeout: float = Field(600.0, gt=0, validation_alias=_env("JOB_TIMEOUT_SECONDS"))
@@ -146,6 +148,42 @@ class Settings(BaseSettings):
     )
     """Most bytes kept there; beyond it the oldest go."""
 
+    # HTTP server
+    host: str = Field("0.0.0.0", validation_alias=_env("HOST"))  # noqa: S104 - containers need it
+    """Address that the HTTP server listens on."""
+    port: int = Field(8000, ge=1, le=65_535, validation_alias=_env("PORT"))
+    """Port that the HTTP server listens on."""
+    api_token: SecretStr | None = Field(None, min_length=8, validation_alias=_env("API_TOKEN"))
+    """Bearer token that HTTP requests need; without one, anyone who reaches the port may call."""
+    public_url: str | None = Field(
+        None, pattern=r"^https?://[^?#]+$", validation_alias=_env("PUBLIC_URL")
+    )
+    """Address of the HTTP server in results' URLs; without one, that of each request."""
+    cors_origins: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), validation_alias=_env("CORS_ORIGINS")
+    )
+    """Origins whose pages may call the HTTP server (comma separated, or *)."""
+    request_max_bytes: int = Field(
+        64 * 1024 * 1024, gt=0, validation_alias=_env("REQUEST_MAX_BYTES")
+    )
+    """Bytes of an HTTP request's body; base64 makes a photo a third larger."""
+    boot_timeout: float = Field(600.0, gt=0, validation_alias=_env("BOOT_TIMEOUT_SECONDS"))
+    """Seconds that an HTTP request waits for ComfyUI's start before it is answered 503."""
+    shutdown_grace: float = Field(20.0, ge=0, validation_alias=_env("SHUTDOWN_GRACE_SECONDS"))
+    """Seconds that running jobs have to end after SIGTERM before they are handed back."""
+    ready_workflows: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), validation_alias=_env("READY_WORKFLOWS")
+    )
+    """Workflows (comma separated) that must be able to run for /ready; without any, one must."""
+    jobs_kept: int = Field(1000, ge=0, validation_alias=_env("JOBS_KEPT"))
+    """Finished jobs whose response can be asked for."""
+    jobs_kept_seconds: float = Field(3600.0, ge=0, validation_alias=_env("JOBS_KEPT_SECONDS"))
+    """Seconds that a finished job's response can be asked for."""
+    jobs_kept_max_bytes: int = Field(
+        256 * 1024 * 1024, ge=0, validation_alias=_env("JOBS_KEPT_MAX_BYTES")
+    )
+    """Bytes of base64 in kept responses; beyond it the oldest go."""
+
     # Logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", validation_alias=_env("LOG_LEVEL")
@@ -154,7 +192,14 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = Field("auto", validation_alias=_env("LOG_FORMAT"))
     """json is one object a line; auto is text on a terminal and json elsewhere."""
 
-    @field_validator("model_dirs", "input_allowed_hosts", "input_buckets", mode="before")
+    @field_validator(
+        "model_dirs",
+        "input_allowed_hosts",
+        "input_buckets",
+        "cors_origins",
+        "ready_workflows",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -14,19 +14,31 @@ from handler.invoke import Function
 from handler.storage import open_kept_results, open_storage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from comfyui_runtime.boot import BootReport
     from handler.settings import Settings
+    from handler.storage import Storage
 
 log = logging.getLogger(__name__)
 
 
-def start(settings: Settings) -> Function:
+def start(
+    settings: Settings,
+    storage: Storage | None = None,
+    on_boot: Callable[[BootReport], None] | None = None,
+) -> Function:
     """Boot ComfyUI in this process and return the function.
+
+    Args:
+        storage: Where results go; where the settings say, without one.
+        on_boot: Called with the report of the start.
 
     Raises:
         BootError: ComfyUI could not be started.
         ConfigurationError: The storage's settings cannot work.
     """
-    storage = open_storage(settings)
+    storage = storage or open_storage(settings)
     runtime, report = boot(boot_options(settings))
     log.info(
         "booted",
@@ -42,6 +54,8 @@ def start(settings: Settings) -> Function:
             },
         },
     )
+    if on_boot is not None:
+        on_boot(report)
     delivery = Delivery(storage, open_kept_results(settings))
     return Function(settings, runtime, InputFetcher(settings), delivery)
 
@@ -55,6 +69,7 @@ def boot_options(settings: Settings) -> BootOptions:
         device=settings.device,
         vram_mode=settings.vram_mode,
         cache_lru=settings.cache_lru,
+        previews=bool(settings.previews),
         api_nodes=settings.api_nodes,
         stop_grace=settings.stop_grace,
         extra_args=tuple(shlex.split(settings.comfyui_args)),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from handler.commands.options import add_device_option, settings_of
+from handler.commands.options import (
+    add_device_option,
+    add_request_options,
+    request_of,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -30,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "goes to standard output as JSON; the status is 1 if the job failed.",
     )
     parser.add_argument("event", nargs="?", help="file with an event in JSON; - for standard input")
-    parser.add_argument("--workflow", help="name of the workflow")
+    add_request_options(parser)
     parser.add_argument(
         "--image",
         action="append",
@@ -38,14 +42,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="[NAME=]SOURCE",
         help="photo: a file, or whatever an event's image may be; may be repeated with names",
     )
-    parser.add_argument(
-        "--param",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="parameter; VALUE is read as JSON where it is JSON, else as text",
-    )
-    parser.add_argument("--format", choices=["png", "webp", "jpeg"], help="format of the result")
     parser.add_argument("--id", help="job id (the result's place follows from it)")
     add_device_option(parser)
     parser.set_defaults(execute=execute)
@@ -74,19 +70,13 @@ def event_of(args: argparse.Namespace) -> object:
     """
     if args.event is not None:
         return _event_in_file(args)
-    job_input: dict[str, Any] = {
-        "images": _images(args.image),
-        "params": dict(_param(text) for text in args.param),
-    }
-    if args.workflow:
-        job_input["workflow"] = args.workflow
-    if args.format:
-        job_input["output"] = {"format": args.format}
+    job_input = {**request_of(args), "images": _images(args.image)}
     return {"input": job_input} | ({"id": args.id} if args.id else {})
 
 
 def _event_in_file(args: argparse.Namespace) -> object:
     from handler.errors import EventError
+    from handler.local_images import read_local_file
 
     options = [f"--{name}" for name in _EVENT_OPTIONS if getattr(args, name)]
     if options:
@@ -94,20 +84,11 @@ def _event_in_file(args: argparse.Namespace) -> object:
             f"Give an event file or {', '.join(options)}, not both: change the event in the file."
         )
     name = "standard input" if args.event == "-" else args.event
-    data = sys.stdin.buffer.read() if args.event == "-" else _read(Path(args.event))
+    data = sys.stdin.buffer.read() if args.event == "-" else read_local_file(Path(args.event))
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise EventError(f"{name} is not JSON: {error}.") from error
-
-
-def _read(path: Path) -> bytes:
-    from handler.errors import EventError
-
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise EventError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _images(texts: list[str]) -> dict[str, str]:
@@ -126,31 +107,11 @@ def _images(texts: list[str]) -> dict[str, str]:
 
 def _image(text: str) -> tuple[str, str]:
     """Return name and source; a file on this machine becomes a data URI, as a caller sends it."""
-    named = None if _is_file(text) else _NAMED.fullmatch(text)
+    from handler.local_images import inline_local_image, is_local_file
+
+    named = None if is_local_file(text) else _NAMED.fullmatch(text)
     name, source = named.groups() if named else ("image", text)
-    if _is_file(source):
-        data = base64.b64encode(_read(Path(source))).decode()
-        source = f"data:application/octet-stream;base64,{data}"
-    return name, source
-
-
-def _is_file(text: str) -> bool:
-    try:
-        return Path(text).is_file()
-    except OSError:  # an image in base64 is longer than a file's name may be
-        return False
-
-
-def _param(text: str) -> tuple[str, Any]:
-    from handler.errors import EventError
-
-    name, separator, value = text.partition("=")
-    if not separator:
-        raise EventError(f"--param takes NAME=VALUE, not {text!r}.")
-    try:
-        return name, json.loads(value)
-    except (ValueError, RecursionError):
-        return name, value
+    return name, inline_local_image(source)
 
 
 class _ProgressBar:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import contextvars
-import gc
 import logging
 import threading
+import time
 import weakref
 from concurrent.futures import CancelledError, wait
 
@@ -160,9 +160,23 @@ def test_thread_keeps_nothing_of_a_call_that_has_ended(device):
 
     kept = []
     device.submit(call).result(5)
-    device.submit(lambda: None).result(5)
-    gc.collect()
+    ends_at = time.monotonic() + 5
+    while kept[0]() is not None and time.monotonic() < ends_at:
+        time.sleep(0.001)
     assert kept[0]() is None
+
+
+def test_busy_seconds_grow_while_a_call_runs_and_only_then(device):
+    assert device.busy_seconds == 0
+    running = device.submit(lambda: time.sleep(0.06))
+    time.sleep(0.02)
+    during = device.busy_seconds
+    running.result(5)
+    time.sleep(0.02)
+    after = device.busy_seconds
+    assert 0 < during < 0.06 <= after
+    time.sleep(0.02)
+    assert device.busy_seconds == after
 
 
 def test_stopped_thread_ends_after_the_queued_calls(make_thread):

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from comfyui_runtime import internals
 from comfyui_runtime.cancellation import Cancellation
@@ -14,6 +15,7 @@ from comfyui_runtime.errors import (
     GraphError,
     MissingModelError,
     MissingNodeClassError,
+    ModelError,
     NodeError,
     NodeInterruptedError,
     OutOfMemoryError,
@@ -22,8 +24,9 @@ from comfyui_runtime.errors import (
 from comfyui_runtime.graph import parse_graph
 from comfyui_runtime.images import PixelImage
 from comfyui_runtime.outputs import FileOutput, ImageOutput
-from comfyui_runtime.patch import PatchedGraph
+from comfyui_runtime.patch import ModelUse, PatchedGraph
 from comfyui_runtime.run import InProcessRuntime
+from comfyui_runtime.workflow import Model
 
 
 def chain(photo: PixelImage, class_type: str, **inputs: object) -> PatchedGraph:
@@ -292,6 +295,71 @@ def test_missing_model_is_an_error_that_names_file_and_node(runtime, photo):
     }
     with pytest.raises(MissingModelError, match=r"4x-nowhere\.safetensors.*node 5 \(Upscaler\)"):
         run(runtime, PatchedGraph(parse_graph(graph), {"1": photo}))
+
+
+def loader_graph(photo: PixelImage, file: str, *uses: ModelUse) -> PatchedGraph:
+    graph = chain(photo, "ImageInvert").graph.to_api()
+    graph["5"] = {
+        "class_type": "UpscaleModelLoader",
+        "inputs": {"model_name": file},
+        "_meta": {"title": "Upscaler"},
+    }
+    graph["2"] = {
+        "class_type": "ImageUpscaleWithModel",
+        "inputs": {"image": ["1", 0], "upscale_model": ["5", 0]},
+    }
+    return PatchedGraph(parse_graph(graph), {"1": photo}, uses)
+
+
+@pytest.fixture
+def write_model(booted):
+    folder = booted.base_dir / "models" / "upscale_models"
+    folder.mkdir(exist_ok=True)
+    written = []
+
+    def write(name: str, tensors: dict[str, np.ndarray], cut: int = 0) -> None:
+        path = folder / name
+        save_file(tensors, path)
+        if cut:
+            path.write_bytes(path.read_bytes()[:-cut])
+        written.append(path)
+
+    yield write
+    for path in written:
+        path.unlink(missing_ok=True)
+
+
+def test_truncated_model_fails_before_anything_runs_and_names_file_and_node(
+    runtime, photo, write_model
+):
+    write_model("cut.safetensors", {"weight": np.zeros(100, dtype=np.float32)}, cut=8)
+    use = ModelUse("5", Model(folder="upscale_models", file="cut.safetensors"))
+    seen = []
+    with pytest.raises(ModelError, match=r"cut\.safetensors.*Node 5 \(Upscaler\)") as caught:
+        run(runtime, loader_graph(photo, "cut.safetensors", use), seen.append)
+    assert caught.value.details["node_id"] == "5"
+    assert seen == []
+
+
+def test_model_of_another_architecture_fails_before_anything_runs(runtime, photo, write_model):
+    write_model("other.safetensors", {"conv.weight": np.zeros((4, 3), dtype=np.float32)})
+    model = Model(
+        folder="upscale_models", file="other.safetensors", tensors={"conv.weight": (64, 3)}
+    )
+    with pytest.raises(ModelError, match=r"another architecture.*\(64, 3\).*\(4, 3\)"):
+        run(runtime, loader_graph(photo, "other.safetensors", ModelUse("5", model)))
+
+
+def test_model_that_was_mended_is_checked_anew(runtime, photo, write_model):
+    name = "mended.safetensors"
+    use = ModelUse("5", Model(folder="upscale_models", file=name))
+    write_model(name, {"weight": np.zeros(100, dtype=np.float32)}, cut=8)
+    with pytest.raises(ModelError, match="bytes where its header says"):
+        run(runtime, loader_graph(photo, name, use))
+    write_model(name, {"weight": np.zeros(90, dtype=np.float32)})
+    # It is whole now, though no upscaler: the loader says so when it runs.
+    with pytest.raises(NodeError):
+        run(runtime, loader_graph(photo, name, use))
 
 
 def test_error_in_one_branch_fails_the_job_though_another_output_is_valid(runtime, photo):

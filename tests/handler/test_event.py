@@ -21,6 +21,7 @@ OUTPUT = {
     "expires_in": 60,
     "prefix": "customer-7/avatars",
     "embed_workflow": True,
+    "reuse": True,
 }
 
 
@@ -75,6 +76,7 @@ def test_what_is_not_given_has_its_default():
         "expires_in": 86_400,
         "prefix": "",
         "embed_workflow": False,
+        "reuse": False,
     }
 
 

@@ -58,6 +58,7 @@ def test_seconds_of_the_validation_go_by_that_name():
         seed=5,
         outputs=[],
         timings=timings,
+        reused=False,
         cold_start=False,
     )
     assert response.to_json()["timings"] == {

@@ -307,6 +307,7 @@ SUCCESS = Success(
         ),
     ],
     timings=Timings(fetch=0.1, validate=0.1, queue=0, run=5, encode=0.1, store=0.1, total=5.4),
+    reused=False,
     cold_start=True,
 )
 FAILURE = failure("job-1", StorageError("Refused.", kept=["/kept/0.png"], status=403))
