@@ -166,16 +166,16 @@ def test_thread_keeps_nothing_of_a_call_that_has_ended(device):
     assert kept[0]() is None
 
 
-def test_busy_seconds_grow_while_a_call_runs_and_only_then(device):
-    assert device.busy_seconds == 0
-    running = device.submit(lambda: time.sleep(0.06))
-    time.sleep(0.02)
-    during = device.busy_seconds
-    running.result(5)
-    time.sleep(0.02)
+def test_busy_seconds_grow_while_a_call_runs_and_only_then(device, gate):
+    first = device.busy_seconds
+    time.sleep(0.01)
+    assert device.busy_seconds >= first + 0.01
+    gate.set()
+    ends_at = time.monotonic() + 5
+    while device._busy_since is not None and time.monotonic() < ends_at:
+        time.sleep(0.001)
     after = device.busy_seconds
-    assert 0 < during < 0.06 <= after
-    time.sleep(0.02)
+    time.sleep(0.01)
     assert device.busy_seconds == after
 
 
