@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import graphlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -64,11 +65,11 @@ class Graph:
         return {link.node_id for node in self.nodes.values() for _, link in node.links()}
 
     def to_api(self) -> dict[str, dict[str, Any]]:
-        """Return the graph as ComfyUI takes it."""
+        """Return the graph as ComfyUI takes it, to do with as it likes."""
         return {
             node_id: {
                 "class_type": node.class_type,
-                "inputs": dict(node.inputs),
+                "inputs": copy.deepcopy(dict(node.inputs)),
                 "_meta": {"title": node.title},
             }
             for node_id, node in self.nodes.items()

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -162,9 +163,14 @@ def load_workflow(folder: Path, name: str) -> Workflow:
             f'Rename the folder "{name}": the name of a workflow has lower-case letters, digits, '
             "_ and - only."
         )
-    manifest_bytes = _read(folder, name, MANIFEST_FILE)
+    return _parse(name, _read(folder, name, MANIFEST_FILE), _read(folder, name, GRAPH_FILE))
+
+
+# Every job loads its workflow, so that a changed file counts at once; the same bytes are parsed
+# once. The texts are small.
+@functools.lru_cache(maxsize=64)
+def _parse(name: str, manifest_bytes: bytes, graph_bytes: bytes) -> Workflow:
     manifest = _parse_manifest(name, manifest_bytes)
-    graph_bytes = _read(folder, name, GRAPH_FILE)
     try:
         graph = parse_graph(json.loads(graph_bytes))
     except (ValueError, RecursionError) as error:

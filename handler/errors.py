@@ -107,6 +107,13 @@ class ShuttingDownError(ServiceError):
     retryable = True
 
 
+class WorkerLostError(ServiceError):
+    """Every worker that ran the job of a batch ended without handing it back."""
+
+    code = "worker_lost"
+    http_status = 500
+
+
 class InternalError(ServiceError):
     """A defect of this software; the job id finds the log record."""
 

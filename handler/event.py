@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 from handler.errors import EventError
 
 DEFAULT_IMAGE = "image"
+_MOST_PROBLEMS = 20
 _MOST_OF_A_NAME = 100
 
 
@@ -148,10 +149,13 @@ def parse_event(event: object) -> Event:
                 include_url=False, include_input=False, include_context=False
             )
         ]
-        text = "; ".join(f"{problem['field']}: {problem['problem']}" for problem in problems)
+        shown = problems[:_MOST_PROBLEMS]
+        text = "; ".join(f"{problem['field']}: {problem['problem']}" for problem in shown)
+        if len(problems) > len(shown):
+            text += f"; and {len(problems) - len(shown)} more"
         raise EventError(
             f"The event is not valid: {text}. `python -m handler schema` prints what is.",
-            problems=problems,  # type: ignore[arg-type]
+            problems=shown,  # type: ignore[arg-type]
         ) from error
 
 

@@ -36,7 +36,7 @@ def response_schema() -> dict[str, Any]:
 
 
 def workflow_event_schema(workflow: Workflow) -> dict[str, Any]:
-    """Return the JSON Schema of an event for one workflow: its images and parameters, with bounds."""
+    """Return the JSON Schema of an event for one workflow: its images, its parameters' bounds."""
     schema = event_schema()
     job_input = schema["$defs"]["JobInput"]
     properties = job_input["properties"]

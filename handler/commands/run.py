@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import argparse
 
     from handler.job_progress import JobProgress, OnJobProgress
+    from handler.response import Response
 
 _EVENT_OPTIONS = ("workflow", "image", "param", "format", "id")
 # What follows the sign is more than the padding at the end of base64.
@@ -51,14 +52,29 @@ def execute(args: argparse.Namespace) -> int:
     """Run the event."""
     event = event_of(args)
     settings = settings_of(args)
-    from handler.response import Success
+    from comfyui_runtime.errors import ServiceError
+    from handler.event import parse_event
+    from handler.request import job_id_of, validate_request
+    from handler.response import Success, failure
+
+    try:
+        # ComfyUI takes seconds to start: not for an event that cannot be carried out.
+        validate_request(parse_event(event), "", settings.workflows_dir)
+    except ServiceError as error:
+        _print(failure(job_id_of(event), error))
+        return 1
+
     from handler.start import start
 
     function = start(settings)
     with _ProgressBar() as progress:
         response = function.invoke(event, on_progress=progress)
-    print(json.dumps(response.to_json(), indent=2, ensure_ascii=False))
+    _print(response)
     return 0 if isinstance(response, Success) else 1
+
+
+def _print(response: Response) -> None:
+    print(json.dumps(response.to_json(), indent=2, ensure_ascii=False))
 
 
 def event_of(args: argparse.Namespace) -> object:

@@ -64,7 +64,8 @@ async def _read(request: Request, max_bytes: int) -> bytes:
     chunks = request.stream()
     while True:
         try:
-            chunk = await asyncio.wait_for(anext(chunks), _IDLE_SECONDS)
+            async with asyncio.timeout(_IDLE_SECONDS):
+                chunk = await anext(chunks)
         except StopAsyncIteration:
             return bytes(data)
         except TimeoutError as error:

@@ -87,8 +87,8 @@ class Catalogue:
         self._looked_at = -_FRESH_SECONDS
         self._node_classes: frozenset[str] | None = None
 
-    def booted(self, node_classes: frozenset[str] | None) -> None:
-        """Take the node classes that graphs can name, where the runtime knows them."""
+    def set_node_classes(self, node_classes: frozenset[str]) -> None:
+        """Take the node classes that graphs can name; until then they are not looked at."""
         with self._lock:
             self._node_classes = node_classes
             self._looked_at = -_FRESH_SECONDS
@@ -97,7 +97,9 @@ class Catalogue:
         """Return every installed workflow, by name. Reads files: not for the event loop."""
         with self._lock:
             if time.monotonic() - self._looked_at >= _FRESH_SECONDS:
-                self._entries = tuple(map(self._entry, workflow_names(self._settings.workflows_dir)))
+                self._entries = tuple(
+                    map(self._entry, workflow_names(self._settings.workflows_dir))
+                )
                 self._looked_at = time.monotonic()
             return self._entries
 
@@ -112,7 +114,10 @@ class Catalogue:
                 problems[place] = model.problem
         return [
             ModelFile(
-                folder=folder, file=file, problem=problems[folder, file], workflows=users[folder, file]
+                folder=folder,
+                file=file,
+                problem=problems[folder, file],
+                workflows=users[folder, file],
             )
             for folder, file in sorted(users)
         ]

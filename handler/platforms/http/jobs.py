@@ -81,9 +81,7 @@ class Jobs:
         on_response: Called once a job, with its event, on the thread that carried it out.
     """
 
-    def __init__(
-        self, settings: Settings, on_response: Callable[[object, Response], None]
-    ) -> None:
+    def __init__(self, settings: Settings, on_response: Callable[[object, Response], None]) -> None:
         self._settings = settings
         self._on_response = on_response
         self._lock = threading.Lock()
@@ -114,7 +112,7 @@ class Jobs:
 
     @contextlib.contextmanager
     def waiting_for(self, job: Job) -> Iterator[None]:
-        """Wait for a job inside; it is cancelled when the last who waited has left it unfinished."""
+        """Wait for a job inside. When nobody waits for it any more, it is cancelled."""
         live = self._live.get(job.job_id)
         if live is None or live.job is not job:
             yield
@@ -130,7 +128,7 @@ class Jobs:
     def live(self, job_id: str) -> Job | None:
         """Return a job that is under way."""
         live = self._live.get(job_id)
-        return live and live.job
+        return None if live is None else live.job
 
     def state(self, job_id: str) -> JobState | None:
         """Return where a job stands; ``None`` for one that is unknown or forgotten."""
@@ -140,7 +138,7 @@ class Jobs:
                 return JobState.of(live.job)
             self._forget()
             finished = self._finished.get(job_id)
-            return finished and finished.state
+            return None if finished is None else finished.state
 
     def _end(self, job: Job) -> None:
         response = job.future.result()

@@ -66,8 +66,8 @@ class Service:
         """Take the function, and let the requests go on that waited for it."""
         self._booted_at = time.monotonic()
         runtime = function.runtime
-        in_process = isinstance(runtime, InProcessRuntime)
-        self.catalogue.booted(runtime.node_classes() if in_process else None)
+        if isinstance(runtime, InProcessRuntime):
+            self.catalogue.set_node_classes(runtime.node_classes())
         settings = self.settings
         self._boot.set_result(JobPool(function, settings.concurrency, settings.queue_limit))
 
@@ -119,12 +119,16 @@ class Service:
             self.metrics.refused(self._workflow_label(event), error.code)
             raise
 
-    async def idle(self, timeout: float) -> bool:
-        """Wait until no job is under way; return whether that is so."""
+    async def idle(self, within: float) -> bool:
+        """Wait until the jobs under way have ended; return whether they have.
+
+        Args:
+            within: Seconds.
+        """
         jobs = self._pool.jobs_under_way if self._pool else ()
         waiting = [asyncio.wrap_future(job.future) for job in jobs]
         if waiting:
-            _, late = await asyncio.wait(waiting, timeout=timeout)
+            _, late = await asyncio.wait(waiting, timeout=within)
             return not late
         return True
 
