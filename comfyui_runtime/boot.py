@@ -52,7 +52,8 @@ class BootReport:
     Attributes:
         phases: Seconds by phase, in their order.
         node_packs: The packs below ``custom_nodes``.
-        failed_core_files: ComfyUI's own node files that did not import.
+        failed_core_files: ComfyUI's own node files that did not import; none where they are
+            loaded on demand.
         node_class_count: Node classes that graphs can name.
         device: Name of the device that graphs run on.
     """
@@ -117,8 +118,11 @@ def _boot(options: BootOptions, scratch: Path) -> tuple[InProcessRuntime, BootRe
         (options.base_dir / name).mkdir(parents=True, exist_ok=True)
     sys.path.insert(0, str(options.comfyui_dir))
     runner = internals.LoopRunner()
+    events = internals.RunEvents()
     try:
         with phase("options"):
+            if options.lazy:
+                internals.make_imports_lazy(events)
             internals.parse_arguments(options.argv(web_root))
             internals.set_folders(options, scratch)
             prestartup_errors = _run_prestartup_scripts()
@@ -126,21 +130,20 @@ def _boot(options: BootOptions, scratch: Path) -> tuple[InProcessRuntime, BootRe
             torch_version = internals.import_torch(options.device)
         with phase("execution"):
             internals.import_execution()
-            server = internals.make_server(runner)
         with phase("core_nodes"):
-            failed_core = internals.load_core_nodes(runner, api_nodes=options.api_nodes)
+            failed_core = _prepare_core_nodes(options, runner, events)
             _register_own_nodes()
         with phase("node_packs"):
             packs = tuple(_load_packs(runner, prestartup_errors))
     finally:
         runner.close()
-    executor = internals.make_executor(server, options.cache_lru)
-    runtime = InProcessRuntime(server, executor, scratch, options.stop_grace)
+    executor = internals.make_executor(events, options.cache_lru)
+    runtime = InProcessRuntime(events, executor, scratch, options.stop_grace)
     report = BootReport(
         phases=phase.seconds,
         node_packs=packs,
         failed_core_files=tuple(failed_core),
-        node_class_count=len(internals.node_classes()),
+        node_class_count=len(internals.node_class_names()),
         device=internals.device_name(),
         comfyui_version=version,
         torch_version=torch_version,
@@ -148,10 +151,21 @@ def _boot(options: BootOptions, scratch: Path) -> tuple[InProcessRuntime, BootRe
     return runtime, report
 
 
+def _prepare_core_nodes(
+    options: BootOptions, runner: internals.LoopRunner, events: internals.RunEvents
+) -> list[str]:
+    if options.lazy:
+        internals.index_core_nodes(runner, api_nodes=options.api_nodes)
+        return []
+    internals.make_server(events)
+    return internals.load_core_nodes(runner, api_nodes=options.api_nodes)
+
+
 def _register_own_nodes() -> None:
-    from comfyui_runtime.nodes import image_io
+    from comfyui_runtime.nodes import image_io, wd14_tagger
 
     internals.register_nodes(image_io)
+    internals.register_nodes(wd14_tagger)
 
 
 def _run_prestartup_scripts() -> dict[str, str]:

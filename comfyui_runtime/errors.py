@@ -120,6 +120,14 @@ class NodeInterruptedError(NodeError):
     retryable = True
 
 
+class ServerUnreachableError(ServiceError):
+    """The ComfyUI server that runs the graphs does not answer, or has lost the job."""
+
+    code = "comfyui_unreachable"
+    http_status = 503
+    retryable = True
+
+
 class CancelledError(ServiceError):
     """The caller cancelled the job."""
 

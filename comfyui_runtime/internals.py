@@ -16,10 +16,14 @@ import inspect
 import io
 import logging
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.errors import BootError, NoGpuError
+from comfyui_runtime.lazy_imports import LazyImports
+from comfyui_runtime.node_classes import LazyNodeClasses
+from comfyui_runtime.node_index import read_node_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -30,6 +34,28 @@ if TYPE_CHECKING:
 SUPPORTED_VERSION = "0.3.75"
 CLIENT_ID = "in-process"
 _TOP_LEVEL_NAMES = ("comfy", "nodes", "execution", "server", "folder_paths", "utils", "app")
+
+# Executed when a graph first needs them; together they take three quarters of ComfyUI's start.
+_LAZY_MODULES = (
+    # ComfyUI's own, with every model architecture, text encoder and sampler behind them.
+    "comfy.clip_vision",
+    "comfy.controlnet",
+    "comfy.diffusers_load",
+    "comfy.sample",
+    "comfy.samplers",
+    "comfy.sd",
+    "latent_preview",
+    # The web server; a few nodes and many packs send messages through it.
+    "server",
+    # What those import for one sampler, one scheduler, or one kind of model.
+    "scipy.integrate",
+    "scipy.stats",
+    "torchsde",
+    "torchvision",
+    "torchvision.transforms",
+    # Transformers names it, for models spread over several machines.
+    "torch.distributed.tensor",
+)
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +84,13 @@ def check_source(comfyui_dir: Path) -> str:
             f"Modules named {', '.join(taken)} are imported already; ComfyUI needs these names."
         )
     return version
+
+
+def make_imports_lazy(events: RunEvents) -> None:
+    """Have ComfyUI's large parts, and libraries that few graphs need, executed at first use."""
+    LazyImports(
+        _LAZY_MODULES, around=_outside_inference, after={"server": lambda: make_server(events)}
+    ).install()
 
 
 def parse_arguments(argv: list[str]) -> None:
@@ -126,7 +159,7 @@ def import_torch(device: str) -> str:
 
 
 def import_execution() -> None:
-    """Import ComfyUI's executor, its core nodes and its server class."""
+    """Import ComfyUI's executor, its core nodes and its server's module."""
     for name in ("comfy.utils", "execution", "server", "nodes", "comfy.model_management"):
         importlib.import_module(name)
 
@@ -146,28 +179,65 @@ class LoopRunner:
         self.loop.close()
 
 
-def make_server(runner: LoopRunner) -> Any:  # noqa: ANN401 - a ComfyUI class
+class RunEvents:
+    """What ComfyUI's executor needs of a server: somewhere to send its events.
+
+    Attributes:
+        sink: Takes each event, as ``(event, data)``; without it they are dropped.
+        client_id: Whose run it is; set by the executor, as is the next one.
+        last_node_id: The node that runs.
+        sockets_metadata: What each client can read; there are none.
+    """
+
+    def __init__(self) -> None:
+        self.sink: Callable[[object, Any], None] | None = None
+        self.client_id: str | None = None
+        self.last_node_id: str | None = None
+        self.sockets_metadata: dict[str, object] = {}
+
+    def send_sync(self, event: object, data: object, sid: object = None) -> None:
+        """Take an event of the executor's or of a node's."""
+        del sid
+        if self.sink is not None:
+            self.sink(event, data)
+
+
+def make_server(events: RunEvents) -> None:
     """Build the ``PromptServer`` that node packs expect, listening nowhere.
 
-    Its events go to whatever its attribute ``sink`` holds, a callable ``(event, data)``, in place
-    of web sockets; without a reader, ComfyUI's own queue would grow with every event.
+    Its events go to ``events`` in place of web sockets: without a reader, ComfyUI's own queue
+    would grow with every event. ComfyUI keeps it as ``PromptServer.instance``.
     """
     base: Any = importlib.import_module("server").PromptServer
 
     class InProcessPromptServer(base):  # type: ignore[misc]
         """ComfyUI's server without sockets."""
 
-        sink: Callable[[object, object], None] | None = None
+        @property
+        def client_id(self) -> str | None:
+            return events.client_id
+
+        @client_id.setter
+        def client_id(self, value: str | None) -> None:
+            events.client_id = value
+
+        @property
+        def last_node_id(self) -> str | None:
+            return events.last_node_id
+
+        @last_node_id.setter
+        def last_node_id(self, value: str | None) -> None:
+            events.last_node_id = value
 
         def send_sync(self, event: object, data: object, sid: object = None) -> None:
-            del sid
-            if self.sink is not None:
-                self.sink(event, data)
+            events.send_sync(event, data, sid)
 
         def queue_updated(self) -> None:
             pass
 
-    return InProcessPromptServer(runner.loop)
+    loop = asyncio.new_event_loop()
+    loop.close()
+    InProcessPromptServer(loop)
 
 
 def load_core_nodes(runner: LoopRunner, *, api_nodes: bool) -> list[str]:
@@ -178,6 +248,29 @@ def load_core_nodes(runner: LoopRunner, *, api_nodes: bool) -> list[str]:
     if api_nodes:
         failed += runner.run(nodes.init_builtin_api_nodes())
     return failed
+
+
+def index_core_nodes(runner: LoopRunner, *, api_nodes: bool) -> None:
+    """Have the files of ``comfy_extras`` (and the API nodes) loaded when a class is asked for."""
+    nodes: Any = importlib.import_module("nodes")
+    runner.run(nodes.init_public_apis())
+    # Replaced before anything but ComfyUI's own modules, which look it up by name, can hold it.
+    nodes.NODE_CLASS_MAPPINGS = LazyNodeClasses(
+        nodes.NODE_CLASS_MAPPINGS,
+        read_node_index().files_by_class(api_nodes=api_nodes),
+        _load_core_file,
+    )
+
+
+def _load_core_file(file: str) -> str | None:
+    nodes: Any = importlib.import_module("nodes")
+    path = Path(nodes.__file__).parent / file
+    loading = nodes.load_custom_node(
+        str(path), nodes.NODE_CLASS_MAPPINGS.loaded_names(), module_parent=path.parent.name
+    )
+    with _captured_warnings() as warnings, _outside_inference():
+        loaded = _run_to_end(loading)
+    return None if loaded else _reason(warnings)
 
 
 def register_nodes(module: ModuleType) -> None:
@@ -214,12 +307,10 @@ def run_prestartup_script(pack: Path) -> None:
 def load_node_pack(runner: LoopRunner, pack: Path) -> str | None:
     """Load a node pack; return why it failed, or ``None``."""
     nodes = importlib.import_module("nodes")
-    core = set(nodes.NODE_CLASS_MAPPINGS)
+    core = set(node_class_names())
     with _captured_warnings() as warnings:
         loaded = runner.run(nodes.load_custom_node(str(pack), core, module_parent="custom_nodes"))
-    if loaded:
-        return None
-    return warnings[-1] if warnings else "ComfyUI gave no reason"
+    return None if loaded else _reason(warnings)
 
 
 def install_progress_hook(hook: Callable[[int, int, Any, str | None], None]) -> None:
@@ -262,25 +353,49 @@ def node_classes() -> Mapping[str, Any]:
     return classes
 
 
-def input_spec(class_type: str, input_name: str) -> tuple[Any, ...] | None:
-    """Return how a node class declares an input, ``(type or choices, options)``, if it does.
+def node_class_names() -> frozenset[str]:
+    """Return the ``class_type`` of every node class, without loading any."""
+    classes = node_classes()
+    return classes.known_names() if isinstance(classes, LazyNodeClasses) else frozenset(classes)
 
-    ``None`` too where the class checks that input itself, as ``LoadImage`` does its file name.
-    """
-    node_class = node_classes()[class_type]
-    own_check = getattr(node_class, "VALIDATE_INPUTS", None)
-    if own_check is not None and input_name in inspect.signature(own_check).parameters:
-        return None
-    inputs = node_class.INPUT_TYPES()
+
+def modules_of_core_nodes() -> dict[str, str]:
+    """Return for each class of ComfyUI's node files ``<folder>.<file without .py>``."""
+    modules = {
+        class_type: str(getattr(node_class, "RELATIVE_PYTHON_MODULE", ""))
+        for class_type, node_class in node_classes().items()
+    }
+    return {
+        class_type: module
+        for class_type, module in modules.items()
+        if module.startswith(("comfy_extras.", "comfy_api_nodes."))
+    }
+
+
+def load_failure(class_type: str) -> str | None:
+    """Return why ComfyUI's own file that defines a node class does not import, if that is so."""
+    classes = node_classes()
+    return classes.failure(class_type) if isinstance(classes, LazyNodeClasses) else None
+
+
+def input_spec(class_type: str, input_name: str) -> tuple[Any, ...] | None:
+    """Return how a node class declares an input, ``(type or choices, options)``, if it does."""
+    inputs = node_classes()[class_type].INPUT_TYPES()
     for group in ("required", "optional"):
         if input_name in inputs.get(group, {}):
             return tuple(inputs[group][input_name])
     return None
 
 
-def is_output_node(node_class: Any) -> bool:  # noqa: ANN401 - a ComfyUI class
+def checks_itself(class_type: str, input_name: str) -> bool:
+    """Say whether a node class checks that input itself, as ``LoadImage`` does its file name."""
+    own_check = getattr(node_classes()[class_type], "VALIDATE_INPUTS", None)
+    return own_check is not None and input_name in inspect.signature(own_check).parameters
+
+
+def is_output_class(class_type: str) -> bool:
     """Say whether a node class is one that ComfyUI starts from."""
-    return getattr(node_class, "OUTPUT_NODE", False) is True
+    return getattr(node_classes().get(class_type), "OUTPUT_NODE", False) is True
 
 
 def validate(prompt_id: str, prompt: dict[str, Any]) -> tuple[Any, list[str], dict[str, Any]]:
@@ -321,12 +436,6 @@ def raise_interrupted() -> None:
     raise importlib.import_module("comfy.model_management").InterruptProcessingException
 
 
-def out_of_memory_names() -> set[str]:
-    """Return the type names under which ComfyUI reports that the device's memory ran out."""
-    error = importlib.import_module("comfy.model_management").OOM_EXCEPTION
-    return {f"{error.__module__}.{error.__qualname__}", "torch.OutOfMemoryError", "MemoryError"}
-
-
 def free_memory() -> None:
     """Collect garbage and give the allocator's unused blocks back to the device."""
     gc.collect()
@@ -347,11 +456,6 @@ def model_path(kind: str, name: str) -> Path | None:
 def model_names(kind: str) -> list[str]:
     """Return the names under which nodes offer the model files of a kind."""
     return list(importlib.import_module("folder_paths").get_filename_list(kind))
-
-
-def model_suffixes() -> set[str]:
-    """Return the file name endings of model files."""
-    return {*importlib.import_module("folder_paths").supported_pt_extensions, ".onnx"}
 
 
 def cuda_index() -> int | None:
@@ -386,11 +490,38 @@ def _captured_warnings() -> Iterator[list[str]]:
             messages.append(record.getMessage())
 
     collector = Collector(logging.WARNING)
+    thread = threading.get_ident()
+    collector.addFilter(lambda record: record.thread == thread)
     logging.getLogger().addHandler(collector)
     try:
         yield messages
     finally:
         logging.getLogger().removeHandler(collector)
+
+
+def _reason(warnings: list[str]) -> str:
+    return warnings[-1] if warnings else "ComfyUI gave no reason"
+
+
+@contextlib.contextmanager
+def _outside_inference() -> Iterator[None]:
+    """Undo inference mode, which graphs run in: what a module makes must be of use in training."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    with torch.inference_mode(mode=False):
+        yield
+
+
+def _run_to_end(coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - ComfyUI's own
+    """Run a coroutine that waits for nothing, with or without a loop running in this thread."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    raise RuntimeError(f"{coroutine!r} waits for something; it needs an event loop.")
 
 
 def _relative(path: str, root: Path) -> Path:

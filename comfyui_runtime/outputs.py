@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,23 +40,41 @@ class FileOutput:
 
 
 Output = ImageOutput | FileOutput
+NamedFile = tuple[str, bytes]
+ReadFile = Callable[[object], NamedFile | None]
 
 
 def collect_outputs(
-    history: Mapping[NodeId, Mapping[str, Any]], scratch: Path
+    history: Mapping[NodeId, Mapping[str, Any]], read: ReadFile
 ) -> tuple[Output, ...]:
     """Return what the output nodes made, in the order of their ids; pictures come first.
 
     Args:
         history: ComfyUI's report of each output node: lists of ``{filename, subfolder, type}``
             by kind (``images``, ``gifs``, ``audio``, ``video`` …), or pixels of our own node.
-        scratch: Folder with ``output/`` and ``temp/``.
+        read: Reads the file that an entry names.
     """
     ordered = sorted(history, key=_numeric_first)
     outputs = [
-        output for node_id in ordered for output in _of_node(node_id, history[node_id], scratch)
+        output for node_id in ordered for output in _of_node(node_id, history[node_id], read)
     ]
     return tuple(sorted(outputs, key=lambda output: isinstance(output, FileOutput)))
+
+
+def read_scratch_file(scratch: Path, entry: object) -> NamedFile | None:
+    """Read the file that an entry names, if it names one below the scratch folder.
+
+    Args:
+        scratch: Folder with ``output/`` and ``temp/``.
+        entry: A node's own report, of any type.
+    """
+    match entry:
+        case {"filename": str() as name, "type": "output" | "temp" as folder, **more}:
+            path = (scratch / folder / str(more.get("subfolder", "")) / name).resolve()
+            inside = path.is_relative_to((scratch / folder).resolve())
+            return (path.name, path.read_bytes()) if inside and path.is_file() else None
+        case _:
+            return None
 
 
 def clear_scratch(scratch: Path) -> None:
@@ -68,26 +87,15 @@ def clear_scratch(scratch: Path) -> None:
                 path.unlink()
 
 
-def _of_node(node_id: NodeId, report: Mapping[str, Any], scratch: Path) -> Iterator[Output]:
+def _of_node(node_id: NodeId, report: Mapping[str, Any], read: ReadFile) -> Iterator[Output]:
     for kind, entries in report.items():
         if kind == UI_KEY:
             yield from (ImageOutput(node_id, image) for image in entries)
         elif isinstance(entries, list | tuple):
             for entry in entries:
-                path = _file_of(entry, scratch)
-                if path is not None:
-                    yield FileOutput(node_id, path.name, path.read_bytes())
-
-
-def _file_of(entry: Any, scratch: Path) -> Path | None:  # noqa: ANN401 - a node's own report
-    """Return the file that an entry names, if it names one below the scratch folder."""
-    match entry:
-        case {"filename": str() as name, "type": "output" | "temp" as folder}:
-            path = (scratch / folder / str(entry.get("subfolder", "")) / name).resolve()
-            inside = path.is_relative_to((scratch / folder).resolve())
-            return path if inside and path.is_file() else None
-        case _:
-            return None
+                file = read(entry)
+                if file is not None:
+                    yield FileOutput(node_id, *file)
 
 
 def _numeric_first(node_id: NodeId) -> tuple[int, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
@@ -36,11 +36,13 @@ class PatchedGraph:
         graph: Only the nodes that this request needs.
         images: For each node that loads an image of the caller's, that image.
         models: The model files that nodes of this graph load, as the manifest describes them.
+        node_packs: For each node class that is not ComfyUI's own, the pack that defines it.
     """
 
     graph: Graph
     images: Mapping[NodeId, PixelImage]
     models: tuple[ModelUse, ...] = ()
+    node_packs: Mapping[str, str] = field(default_factory=dict)
 
 
 def patch(
@@ -82,7 +84,7 @@ def patch(
         for node_id, node in graph.nodes.items()
         if model.file in node.inputs.values()
     )
-    return PatchedGraph(graph, by_node, uses)
+    return PatchedGraph(graph, by_node, uses, workflow.manifest.node_packs)
 
 
 def check_image_names(workflow: Workflow, names: set[str]) -> None:

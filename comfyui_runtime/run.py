@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from comfyui_runtime import internals
 from comfyui_runtime.device_thread import DeviceThread
 from comfyui_runtime.errors import NodeError, WorkerBrokenError
-from comfyui_runtime.graph import Graph, Node
+from comfyui_runtime.graph import Node
+from comfyui_runtime.graph_io import with_picture_nodes
+from comfyui_runtime.in_process_watch import InProcessWatch
 from comfyui_runtime.nodes.image_io import IMAGE_INPUT, IMAGE_OUTPUT, offered_images
-from comfyui_runtime.outputs import Output, clear_scratch, collect_outputs
-from comfyui_runtime.run_watch import RunWatch
+from comfyui_runtime.outputs import Output, clear_scratch, collect_outputs, read_scratch_file
 from comfyui_runtime.validate import ModelCheck, validate_graph
 
 if TYPE_CHECKING:
@@ -23,14 +24,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comfyui_runtime.cancellation import Cancellation
-    from comfyui_runtime.graph import NodeId
+    from comfyui_runtime.graph import Graph, NodeId
+    from comfyui_runtime.images import PixelImage
     from comfyui_runtime.patch import PatchedGraph
     from comfyui_runtime.progress import OnProgress
 
 log = logging.getLogger(__name__)
-
-_PICTURE_OUTPUTS = frozenset({"SaveImage", "PreviewImage"})
-_RUN_MARK = "run_id"
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class InProcessRuntime:
         self._executor = executor
         self._scratch = scratch
         self._stop_grace = stop_grace
-        self._watch: RunWatch | None = None
+        self._watch: InProcessWatch | None = None
         self._broken = False
         self._model_check = ModelCheck()
         self._thread = DeviceThread(internals.free_memory)
@@ -140,8 +139,8 @@ class InProcessRuntime:
             raise _broken_error()
         queued_at = time.monotonic()
         run_id = uuid.uuid4().hex
-        graph = _without_files(patched, run_id)
-        watch = RunWatch(patched.graph, cancellation, on_progress)
+        graph = with_picture_nodes(patched, run_id, _InProcessPictures())
+        watch = InProcessWatch(patched.graph, cancellation, on_progress)
 
         def call() -> RunResult:
             cancellation.check()
@@ -157,14 +156,14 @@ class InProcessRuntime:
 
     def node_classes(self) -> frozenset[str]:
         """Return the ``class_type`` of every node class that graphs can name."""
-        return frozenset(internals.node_classes())
+        return internals.node_class_names()
 
     def close(self, timeout: float = 10.0) -> None:
         """Let queued runs end and stop the thread; wait at most ``timeout`` seconds."""
         self._thread.stop(timeout)
 
     def _wait(
-        self, future: Future[RunResult], cancellation: Cancellation, watch: RunWatch
+        self, future: Future[RunResult], cancellation: Cancellation, watch: InProcessWatch
     ) -> RunResult:
         try:
             return future.result(cancellation.remaining)
@@ -183,15 +182,17 @@ class InProcessRuntime:
             log.critical("node did not stop", extra=watch.where())
             raise _broken_error(**watch.where()) from error
 
-    def _stop(self, future: Future[RunResult], watch: RunWatch) -> None:
+    def _stop(self, future: Future[RunResult], watch: InProcessWatch) -> None:
         if not future.cancel() and self._watch is watch:
             internals.interrupt()
 
-    def _run(self, run_id: str, graph: Graph, patched: PatchedGraph, watch: RunWatch) -> RunResult:
+    def _run(
+        self, run_id: str, graph: Graph, patched: PatchedGraph, watch: InProcessWatch
+    ) -> RunResult:
         started = time.perf_counter()
         try:
             with offered_images(patched.images):
-                outputs_to_run = validate_graph(graph, run_id)
+                outputs_to_run = validate_graph(graph, run_id, patched.node_packs)
                 self._model_check.check(patched)
                 validated = time.perf_counter()
                 self._watch = watch
@@ -202,7 +203,10 @@ class InProcessRuntime:
                 except SystemExit as error:
                     raise NodeError("A node tried to end the process.", **watch.where()) from error
             watch.raise_failure(self._executor.status_messages)
-            outputs = collect_outputs(self._executor.history_result["outputs"], self._scratch)
+            outputs = collect_outputs(
+                self._executor.history_result["outputs"],
+                lambda entry: read_scratch_file(self._scratch, entry),
+            )
         finally:
             self._watch = None
             clear_scratch(self._scratch)
@@ -225,25 +229,18 @@ class InProcessRuntime:
             self._watch.on_step(value, total, preview, node_id)
 
 
-def _without_files(patched: PatchedGraph, run_id: str) -> Graph:
-    """Put in-process nodes in place of those that read and write picture files.
+class _InProcessPictures:
+    """Pictures go in and out as pixels: no file is read or written."""
 
-    Other output nodes write files, which are gone after the run: each gets an input that no class
-    declares and that differs from run to run, so that ComfyUI's cache never answers for them.
-    """
-    graph = patched.graph
-    classes = internals.node_classes()
-    for node_id, node in patched.graph.nodes.items():
-        if node_id in patched.images:
-            new = Node(IMAGE_INPUT, {"digest": patched.images[node_id].digest}, node.title)
-        elif node.class_type in _PICTURE_OUTPUTS and "images" in node.inputs:
-            new = Node(IMAGE_OUTPUT, {"images": node.inputs["images"]}, node.title)
-        elif internals.is_output_node(classes.get(node.class_type)):
-            new = replace(node, inputs={**node.inputs, _RUN_MARK: run_id})
-        else:
-            continue
-        graph = graph.with_node(node_id, new)
-    return graph
+    def input_node(self, node: Node, image: PixelImage) -> Node:
+        return Node(IMAGE_INPUT, {"digest": image.digest}, node.title)
+
+    def output_node(self, node: Node) -> Node:
+        return Node(IMAGE_OUTPUT, {"images": node.inputs["images"]}, node.title)
+
+    def is_output(self, class_type: str) -> bool:
+        # Pixels that were kept are as good as new ones.
+        return class_type != IMAGE_OUTPUT and internals.is_output_class(class_type)
 
 
 def _broken_error(**where: str | None) -> WorkerBrokenError:

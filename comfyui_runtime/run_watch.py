@@ -1,11 +1,10 @@
-"""Follows one run: progress out, stop requests in, and what went wrong in the end."""
+"""Follows one run by ComfyUI's events: progress out, and what went wrong in the end."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
 
-from comfyui_runtime import internals
 from comfyui_runtime.errors import NodeError, NodeInterruptedError, OutOfMemoryError, ServiceError
 from comfyui_runtime.progress import Progress
 
@@ -16,9 +15,12 @@ if TYPE_CHECKING:
     from comfyui_runtime.graph import Graph, NodeId
     from comfyui_runtime.progress import OnProgress
 
+# The names under which ComfyUI reports that memory ran out (torch's own changed with its 2.5).
+_OUT_OF_MEMORY = frozenset({"torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError", "MemoryError"})
+
 
 class RunWatch:
-    """Takes ComfyUI's events of one run, on the thread that runs it."""
+    """Takes ComfyUI's events of one run, wherever ComfyUI runs."""
 
     def __init__(
         self, graph: Graph, cancellation: Cancellation, on_progress: OnProgress | None
@@ -38,22 +40,16 @@ class RunWatch:
     def on_event(self, event: str, data: dict[str, Any]) -> None:
         """Take an event that ComfyUI sends to its web page."""
         match event:
-            case "execution_start":
-                # ComfyUI has just taken back every interrupt, one meant for this run included.
-                if self._cancellation.requested:
-                    internals.interrupt()
             case "execution_cached":
                 self.cached_nodes = list(data["nodes"])
                 self._done.update(self.cached_nodes)
             case "executing":
                 self._enter(self._graph_node_id(data["display_node"]))
-                self._stop_if_requested()
             case "execution_error":
                 self._blocked = data
 
     def on_step(self, value: int, total: int, preview: Any, node_id: NodeId | None) -> None:  # noqa: ANN401
-        """Take a step that a node reports, and stop the run if that was asked for."""
-        self._stop_if_requested()
+        """Take a step that a node reports."""
         image = preview[1] if preview else None
         self._report(self._graph_node_id(node_id) or self._node_id, value, total, image)
 
@@ -92,10 +88,6 @@ class RunWatch:
             self._done.add(self._node_id)
             self._node_id = None
 
-    def _stop_if_requested(self) -> None:
-        if self._cancellation.requested:
-            internals.raise_interrupted()
-
     def _graph_node_id(self, node_id: str | None) -> NodeId | None:
         """Return the id if it is one of the workflow's graph and not of an expanded node's."""
         return node_id if node_id in self._graph.nodes else None
@@ -124,7 +116,7 @@ class RunWatch:
         place, details = self._place(data)
         kind = str(data["exception_type"])
         text = str(data["exception_message"]).strip()
-        if kind in internals.out_of_memory_names():
+        if kind in _OUT_OF_MEMORY:
             self.out_of_memory = True
             return OutOfMemoryError(
                 f"The device ran out of memory in {place}. Ask for fewer pixels, use a GPU with "

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -280,6 +281,17 @@ def test_unknown_node_class_is_an_error_that_names_node_and_class(runtime, photo
     with pytest.raises(MissingNodeClassError, match="NoSuchNode") as caught:
         run(runtime, chain(photo, "NoSuchNode"))
     assert caught.value.details == {"node_id": "2", "class_type": "NoSuchNode"}
+
+
+def test_unknown_node_class_is_named_with_its_pack_where_the_workflow_names_one(runtime, photo):
+    patched = replace(chain(photo, "NoSuchNode"), node_packs={"NoSuchNode": "some-pack"})
+    with pytest.raises(MissingNodeClassError, match="Install the pack some-pack below") as caught:
+        run(runtime, patched)
+    assert caught.value.details == {
+        "node_id": "2",
+        "class_type": "NoSuchNode",
+        "pack": "some-pack",
+    }
 
 
 def test_missing_model_is_an_error_that_names_file_and_node(runtime, photo):
