@@ -95,8 +95,10 @@ RUN ./provision.sh "$PROFILE" --only project \
     && python -m compileall -q --invalidation-mode unchecked-hash comfyui_runtime handler workflows \
     && install -d -o worker results
 
-# Nothing is fetched at run time: a model that is missing is an error, not a download per worker.
+# Nothing is fetched at run time: a model that is missing is an error, not a download per worker, and
+# albumentations does not ask for its newest release at every start.
 ENV HF_HUB_OFFLINE=1 \
+    NO_ALBUMENTATIONS_UPDATE=1 \
     PYTHONDONTWRITEBYTECODE=1
 USER 10001
 HEALTHCHECK --interval=30s --timeout=30s --start-period=120s \

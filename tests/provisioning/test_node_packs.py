@@ -165,7 +165,6 @@ def test_packs_are_resolved_together_under_the_constraints(
     assert not {"opencv-python", "mediapipe", "torchaudio"} & set(versions)
     again = project.run("all", *NODES)
     assert "requirements present" in again.stdout
-    assert "Requirement already satisfied" not in again.stdout
 
 
 def test_a_pack_that_wants_another_torch_is_named_before_anything_is_installed(
