@@ -32,8 +32,8 @@ def ensure_generated_models(
     Args:
         models_dir: ComfyUI's models folder; made if missing.
         comfyui_dir: ComfyUI's source folder.
-        control_rank: Rank of the control LoRAs; 256 in the real files. Time on a CPU is nearly
-            proportional to it.
+        control_rank: Rank of the control LoRAs that are made; 256 in the real files. A control
+            LoRA's memory, and most of its time on a CPU, are proportional to it.
         timeout: Seconds.
 
     Raises:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from itertools import product
+from itertools import islice, product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +31,7 @@ _CATEGORY_GENERAL, _CATEGORY_CHARACTER, _CATEGORY_RATING = 0, 4, 9
 _CELL = 64
 _FEATURES = (_IMAGE_SIZE // _CELL) ** 2 * 3
 _SPREAD = 1.6  # of the logits, whatever the picture
-_BIAS = -4.5  # so that a picture gets a few dozen tags
+_BIAS = -5.2  # so that a picture gets some fifteen tags
 _SEED = 448
 
 _COLOURS = (
@@ -40,7 +40,8 @@ _COLOURS = (
     "long short wide narrow tall small tiny large huge round square open closed broken folded "
     "torn wet dry old new soft hard warm cold clean dusty shiny matte glowing floating hanging "
     "standing sitting sleeping running distant near hidden painted carved woven knitted printed "
-    "plain fancy simple heavy light thin thick curved straight rusty mossy snowy rainy sunny"
+    "plain fancy simple heavy light thin thick curved straight rusty mossy snowy rainy sunny "
+    "misty stormy calm"
 )
 _THINGS = (
     "sky cloud sun moon star sea river lake hill mountain forest tree leaf flower grass field "
@@ -54,7 +55,7 @@ _FIRST_NAMES = (
     "sven tina udo vera willi xenia yoko zeno alma bruno celia david elsa frida gustav hilda igor "
     "julia kasper lotte marek nora otto petra ralf selma toni ursel"
 )
-_SERIES = [f"series_{number}" for number in range(1, 48)]
+_SERIES = [f"series_{number}" for number in range(1, 51)]
 
 
 def write_tagger(path: Path) -> None:
@@ -81,7 +82,6 @@ def _graph() -> onnx.GraphProto:
     weight *= _SPREAD / _FEATURES**0.5
     constants = {
         "features": np.array([1, _FEATURES], np.int64),
-        "feature_axis": np.array([1], np.int64),
         "epsilon": np.array(1e-3, np.float32),
         "weight": weight,
         "bias": np.full(_TAGS, _BIAS, np.float32),
@@ -122,9 +122,16 @@ def _graph() -> onnx.GraphProto:
 def _tags() -> Iterator[tuple[str, int]]:
     for rating in ("general", "sensitive", "questionable", "explicit"):
         yield rating, _CATEGORY_RATING
-    names = (f"{colour}_{thing}" for colour, thing in product(_COLOURS.split(), _THINGS.split()))
-    for name, _ in zip(names, range(_GENERAL), strict=False):
+    general = (f"{colour}_{thing}" for colour, thing in product(_COLOURS.split(), _THINGS.split()))
+    for name in _first(_GENERAL, general):
         yield name, _CATEGORY_GENERAL
     characters = (f"{first}_({series})" for first, series in product(_FIRST_NAMES.split(), _SERIES))
-    for name, _ in zip(characters, range(_CHARACTERS), strict=False):
+    for name in _first(_CHARACTERS, characters):
         yield name, _CATEGORY_CHARACTER
+
+
+def _first(count: int, names: Iterator[str]) -> list[str]:
+    chosen = list(islice(names, count))
+    if len(chosen) < count:
+        raise ValueError(f"{len(chosen)} names are too few for {count} tags; add words")
+    return chosen
