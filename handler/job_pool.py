@@ -12,6 +12,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Literal
 
+from comfyui_runtime.errors import CancelledError
 from handler.errors import InternalError, JobIdInUseError, OverloadedError, ShuttingDownError
 from handler.request import job_id_of
 from handler.response import Failure, failure
@@ -50,8 +51,7 @@ class Job:
         self._lock = threading.Lock()
         self._listeners: list[OnJobProgress] = [on_progress] if on_progress else []
         self._cancellation: Cancellation | None = None
-        self._stop_reason: ServiceError | None = None
-        self._stopped = False
+        self._taken_back = False
 
     @property
     def status(self) -> JobStatus:
@@ -61,16 +61,20 @@ class Job:
         return "queued" if self._cancellation is None else "running"
 
     def cancel(self, reason: ServiceError | None = None) -> None:
-        """Stop the job, wherever it is.
+        """Stop the job, wherever it is; one that waits is answered at once.
 
         Args:
             reason: The error of its response; ``cancelled`` without one.
         """
+        reason = reason or CancelledError("The job was cancelled.")
         with self._lock:
-            if not self._stopped:
-                self._stopped, self._stop_reason = True, reason
+            if self._taken_back:
+                return
             cancellation = self._cancellation
-        if cancellation is not None:
+            self._taken_back = cancellation is None
+        if cancellation is None:
+            self.future.set_result(failure(self.job_id, reason))
+        else:
             cancellation.cancel(reason)
 
     def listen(self, listener: OnJobProgress) -> None:
@@ -81,10 +85,9 @@ class Job:
     def carry_out(self, function: Function) -> None:
         """Carry the job out on the calling thread; its time limit counts from here."""
         with self._lock:
+            if self._taken_back:
+                return
             self._cancellation = function.new_cancellation()
-            stopped, reason = self._stopped, self._stop_reason
-        if stopped:
-            self._cancellation.cancel(reason)
         response = function.invoke(self.event, self._cancellation, self._on_progress, self.job_id)
         self.future.set_result(response)
 
@@ -118,7 +121,7 @@ class JobPool:
     def jobs_under_way(self) -> tuple[Job, ...]:
         """Jobs that wait or run, oldest first."""
         with self._lock:
-            return tuple(self._jobs.values())
+            return self._unanswered()
 
     def submit(self, event: object, on_progress: OnJobProgress | None = None) -> Job:
         """Queue an event. The same event sent again under its id while it is under way joins it.
@@ -138,9 +141,10 @@ class JobPool:
             job = self._jobs.get(job_id)
             if job is not None and not job.future.done():
                 return _join(job, event, on_progress)
-            if self._most is not None and len(self._jobs) >= self._most:
+            under_way = len(self._unanswered())
+            if self._most is not None and under_way >= self._most:
                 raise OverloadedError(
-                    f"The worker has {len(self._jobs)} jobs under way, the most it takes. Send the "
+                    f"The worker has {under_way} jobs under way, the most it takes. Send the "
                     "job again in a while, or raise QUEUE_LIMIT.",
                     limit=self._most,
                 )
@@ -163,6 +167,9 @@ class JobPool:
         for job in self.jobs_under_way if late else ():
             job.cancel(_shutting_down())
         self._threads.shutdown(wait=True)
+
+    def _unanswered(self) -> tuple[Job, ...]:
+        return tuple(job for job in self._jobs.values() if not job.future.done())
 
     def _carry_out(self, job: Job) -> None:
         try:

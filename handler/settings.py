@@ -72,6 +72,14 @@ class Settings(BaseSettings):
     """Whether to load the node classes that call paid services of others."""
     previews: bool | None = Field(None, validation_alias=_env("COMFYUI_PREVIEWS"))
     """Whether samplers make a preview picture a step; without a value the HTTP server's do."""
+    comfyui_server_url: str | None = Field(
+        None, pattern=r"^https?://", validation_alias=_env("COMFYUI_SERVER_URL")
+    )
+    """Address of a ComfyUI server that runs the graphs instead, for development."""
+    warm_up_workflows: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), validation_alias=_env("WARM_UP_WORKFLOWS")
+    )
+    """Workflows (comma separated) that run once before the first job, to load their models."""
 
     # Jobs
     job_timeout: float = Field(600.0, gt=0, validation_alias=_env("JOB_TIMEOUT_SECONDS"))
@@ -194,6 +202,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "model_dirs",
+        "warm_up_workflows",
         "input_allowed_hosts",
         "input_buckets",
         "cors_origins",

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import logging
 import shlex
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from comfyui_runtime.boot import boot
 from comfyui_runtime.options import BootOptions
+from comfyui_runtime.read_ahead import ReadAhead
 from handler.deliver import Delivery
+from handler.errors import ConfigurationError
 from handler.inputs import InputFetcher
 from handler.invoke import Function
 from handler.storage import open_kept_results, open_storage
+from handler.warm_up import model_paths, warm_up, workflows_to_warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from comfyui_runtime.boot import BootReport
+    from comfyui_runtime.run import InProcessRuntime, Runtime
     from handler.settings import Settings
     from handler.storage import Storage
 
@@ -32,14 +38,56 @@ def start(
 
     Args:
         storage: Where results go; where the settings say, without one.
-        on_boot: Called with the report of the start.
+        on_boot: Called with the report of the start; not for a ComfyUI that runs elsewhere.
 
     Raises:
         BootError: ComfyUI could not be started.
         ConfigurationError: The storage's settings cannot work.
+        ServerUnreachableError: The ComfyUI server that the settings name does not answer.
+        WorkflowError: A workflow to warm up is not installed, or broken.
+        WorkerBrokenError: A workflow to warm up did not end within its time limit.
     """
     storage = storage or open_storage(settings)
-    runtime, report = boot(boot_options(settings))
+    if settings.comfyui_server_url is not None:
+        runtime: Runtime = _server_runtime(settings.comfyui_server_url, settings.stop_grace)
+    else:
+        runtime, report = _booted(settings)
+        _log(report)
+        if on_boot is not None:
+            on_boot(report)
+    delivery = Delivery(storage, open_kept_results(settings))
+    return Function(settings, runtime, InputFetcher(settings), delivery)
+
+
+def _booted(settings: Settings) -> tuple[InProcessRuntime, BootReport]:
+    """Boot, and warm up; the models' bytes come into the page cache meanwhile."""
+    workflows = workflows_to_warm_up(settings)
+    read_ahead = ReadAhead(model_paths(settings, workflows))
+    try:
+        runtime, report = boot(boot_options(settings))
+        started = time.perf_counter()
+        warm_up(runtime, workflows, settings.job_timeout)
+    finally:
+        read_ahead.stop()
+    if not workflows:
+        return runtime, report
+    phases = {**report.phases, "warm_up": time.perf_counter() - started}
+    return runtime, replace(report, phases=phases)
+
+
+def _server_runtime(url: str, stop_grace: float) -> Runtime:
+    try:
+        from comfyui_runtime.server_runtime import ServerRuntime
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"COMFYUI_SERVER_URL needs the package {error.name}: pip install '.[server]'."
+        ) from error
+    runtime = ServerRuntime(url, stop_grace=stop_grace)
+    log.info("graphs run on a server", extra={"comfyui": runtime.comfyui_version()})
+    return runtime
+
+
+def _log(report: BootReport) -> None:
     log.info(
         "booted",
         extra={
@@ -54,10 +102,6 @@ def start(
             },
         },
     )
-    if on_boot is not None:
-        on_boot(report)
-    delivery = Delivery(storage, open_kept_results(settings))
-    return Function(settings, runtime, InputFetcher(settings), delivery)
 
 
 def boot_options(settings: Settings) -> BootOptions:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from bench.stock_server import stock_server
 from comfyui_runtime.boot import BootReport, boot
 from comfyui_runtime.images import PixelImage
 from comfyui_runtime.options import BootOptions
@@ -89,6 +90,20 @@ def booted(tmp_path_factory, comfyui_dir) -> Booted:
 @pytest.fixture(scope="session")
 def runtime(booted) -> InProcessRuntime:
     return booted.runtime
+
+
+@pytest.fixture(scope="session")
+def server_base_dir(tmp_path_factory) -> Path:
+    base_dir = tmp_path_factory.mktemp("server")
+    shutil.copytree(NODE_PACKS, base_dir / "custom_nodes")
+    return base_dir
+
+
+@pytest.fixture(scope="session")
+def server_url(comfyui_dir, server_base_dir):
+    """Address of ComfyUI's own server, which runs as a child process."""
+    with stock_server(comfyui_dir, server_base_dir) as server:
+        yield server.url
 
 
 @pytest.fixture

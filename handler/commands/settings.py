@@ -42,7 +42,7 @@ def _default(field: FieldInfo) -> str:
     from handler.settings import PROJECT_DIR
 
     match field.default:
-        case None | "" | frozenset():
+        case None | "" | () | frozenset():
             return ""
         case tuple() as paths:
             return f"`{','.join(str(path) for path in paths)}`"

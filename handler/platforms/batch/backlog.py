@@ -22,11 +22,10 @@ class Backlog:
         retry_failed: Whether jobs that failed before are to be done again.
     """
 
-    def __init__(
-        self, jobs: Sequence[BatchJob], manifest: Manifest, *, retry_failed: bool
-    ) -> None:
+    def __init__(self, jobs: Sequence[BatchJob], manifest: Manifest, *, retry_failed: bool) -> None:
         self._manifest = manifest
         self._outcomes: dict[str, Outcome] = {}
+        self._failed = 0
         self._again: dict[str, Outcome] = {}
         self.jobs = jobs
         for job in jobs:
@@ -41,13 +40,32 @@ class Backlog:
         return self._outcomes
 
     @property
-    def empty(self) -> bool:
-        """Whether no job waits for this worker to take it."""
-        return not self._waiting
+    def settled(self) -> int:
+        """How many jobs are done."""
+        return len(self._outcomes)
 
-    def next(self) -> BatchJob | None:
-        """Take the next job out."""
-        return self._waiting.popleft() if self._waiting else None
+    @property
+    def failed(self) -> int:
+        """How many of those that are done failed."""
+        return self._failed
+
+    @property
+    def done(self) -> bool:
+        """Whether every job is done."""
+        return self.settled == len(self.jobs)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for this worker to take them."""
+        return len(self._waiting)
+
+    def next(self) -> BatchJob:
+        """Take the next job out.
+
+        Raises:
+            IndexError: None waits.
+        """
+        return self._waiting.popleft()
 
     def put_back(self, job: BatchJob) -> None:
         """Put a job at the end that another worker has at present.
@@ -70,14 +88,14 @@ class Backlog:
             job for job in self._waiting if not self._settle(job, self._manifest.outcome(job))
         )
 
-    def settle(self, job: BatchJob) -> None:
-        """Note that a job was recorded just now."""
-        outcome = self._manifest.outcome(job)
-        if outcome is not None:
-            self._outcomes[job.job_id] = outcome
+    def settle(self, job: BatchJob, outcome: Outcome) -> None:
+        """Note how a job ended."""
+        if job.job_id not in self._outcomes:
+            self._failed += outcome.error is not None
+        self._outcomes[job.job_id] = outcome
 
     def _settle(self, job: BatchJob, outcome: Outcome | None) -> bool:
         if outcome is None or outcome == self._again.get(job.job_id):
             return False
-        self._outcomes[job.job_id] = outcome
+        self.settle(job, outcome)
         return True

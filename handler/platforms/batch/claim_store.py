@@ -65,10 +65,12 @@ class FolderClaims:
         path = self._folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("xb") as file:
+            try:
+                file = path.open("xb")
+            except FileExistsError:
+                return False
+            with file:
                 file.write(data)
-        except FileExistsError:
-            return False
         except OSError as error:
             raise self._unusable(error) from error
         return True

@@ -55,6 +55,23 @@ class _Attempt:
     number: int = field(compare=False)
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a worker works on.
+
+    Attributes:
+        job_list: Gives the jobs' events.
+        backlog: The worker's share.
+        manifest: Where the jobs are recorded, by all workers.
+        claims: What keeps the workers apart.
+    """
+
+    job_list: JobList
+    backlog: Backlog
+    manifest: Manifest
+    claims: ClaimKeeper
+
+
 class BatchWorker:
     """Does what is left of a batch, together with other workers on the same list.
 
@@ -62,28 +79,24 @@ class BatchWorker:
         attempts: How often a job is tried that fails with a retryable error, and how many workers
             may die with a job before it counts as failed.
         stop: Set from outside, a signal's handler say: take no more jobs, finish those that run.
-        on_change: Called after jobs were recorded, and now and then.
+        on_change: Called when the work begins, after jobs were recorded, and now and then.
     """
 
     def __init__(
         self,
         function: Function,
-        job_list: JobList,
-        backlog: Backlog,
-        manifest: Manifest,
-        claims: ClaimKeeper,
-        *,
+        work: Work,
         attempts: int,
         stop: threading.Event,
         on_change: Callable[[], None],
     ) -> None:
-        self._function = function
         self._pool = JobPool(function, function.settings.concurrency)
         self._limit = function.settings.concurrency + _AHEAD
-        self._job_list = job_list
-        self._backlog = backlog
-        self._manifest = manifest
-        self._claims = claims
+        self._stop_grace = function.settings.stop_grace
+        self._job_list = work.job_list
+        self._backlog = work.backlog
+        self._manifest = work.manifest
+        self._claims = work.claims
         self._attempts = attempts
         self._stop = stop
         self._on_change = on_change
@@ -100,22 +113,20 @@ class BatchWorker:
             StorageError: The manifest or the claims cannot be used.
         """
         self._claims.start()
+        self._on_change()
         try:
             while not self._ended():
                 self._take_jobs()
                 self._collect(_TURN_SECONDS)
         finally:
-            self._pool.close(self._function.settings.stop_grace)
+            self._pool.close(self._stop_grace)
             self._wind_up()
         if self._broken:
             return "broken"
-        return "done" if self._all_done() else "stopped"
+        return "done" if self._backlog.done else "stopped"
 
     def _ended(self) -> bool:
-        return self._broken or self._stop.is_set() or self._all_done()
-
-    def _all_done(self) -> bool:
-        return self._backlog.empty and not self._under_way and not self._retries
+        return self._broken or self._stop.is_set() or self._backlog.done
 
     def _take_jobs(self) -> None:
         while len(self._under_way) < self._limit:
@@ -132,10 +143,8 @@ class BatchWorker:
     def _free_job(self) -> _Attempt | None:
         if time.monotonic() < self._pause_until:
             return None
-        for _ in range(_TRIES_PER_TURN):
+        for _ in range(min(_TRIES_PER_TURN, self._backlog.waiting)):
             job = self._backlog.next()
-            if job is None:
-                return None
             claim = self._claims.take(job.job_id)
             if claim is None:
                 self._backlog.put_back(job)
@@ -145,8 +154,9 @@ class BatchWorker:
                 self._record(_Attempt(0.0, job, claim, claim.lost), _lost(job, claim))
             else:
                 return _Attempt(0.0, job, claim, 1)
-        self._refresh()
-        self._pause_until = time.monotonic() + _PAUSE_SECONDS
+        if self._backlog.waiting:
+            self._pause_until = time.monotonic() + _PAUSE_SECONDS
+            self._refresh()
         return None
 
     def _submit(self, attempt: _Attempt) -> None:
@@ -197,8 +207,9 @@ class BatchWorker:
             log.warning("job was taken over by another worker", extra={"job": attempt.job.job_id})
             self._backlog.put_back(attempt.job)
             return
-        self._manifest.append(Record(attempt.job, attempt.number, response))
-        self._backlog.settle(attempt.job)
+        record = Record(attempt.job, attempt.number, response)
+        self._manifest.append(record)
+        self._backlog.settle(attempt.job, record.outcome)
         if isinstance(response, Failure):
             self._claims.give_back(attempt.claim)
         self._on_change()
@@ -206,7 +217,8 @@ class BatchWorker:
     def _wind_up(self) -> None:
         """Record what ended while the pool closed, and give back what did not."""
         try:
-            for future, attempt in self._under_way.items():
+            while self._under_way:
+                future, attempt = self._under_way.popitem()
                 self._settle(attempt, future.result())
             for attempt in self._retries:
                 self._claims.give_back(attempt.claim)

@@ -12,6 +12,7 @@ from comfyui_runtime.errors import ModelError, ServiceError
 from comfyui_runtime.model_files import ModelFolders, check_model_file
 from comfyui_runtime.workflow import load_workflow, workflow_names
 from handler.schema import parameter_schema, workflow_event_schema
+from handler.translations import Translation, load_translations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +66,9 @@ class WorkflowEntry(_Entry):
     parameters: dict[str, ParameterEntry] = {}
     models: list[ModelEntry] = []
     event_schema: dict[str, Any] = Field({}, description="JSON Schema of its events.")
+    translations: dict[str, Translation] = Field(
+        {}, description="Title and descriptions in other languages, by language code."
+    )
 
 
 class ModelFile(_Entry):
@@ -168,6 +172,7 @@ class Catalogue:
             },
             models=models,
             event_schema=workflow_event_schema(workflow),
+            translations=load_translations(self._settings.workflows_dir, name, manifest),
         )
 
     def _model(self, model: Model) -> ModelEntry:

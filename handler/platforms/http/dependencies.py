@@ -7,6 +7,8 @@ from urllib.parse import quote, unquote
 
 from fastapi import Depends, Request
 
+from handler.job_pool import Job
+from handler.platforms.http.jobs import JobState
 from handler.platforms.http.service import Service
 
 JOBS_PATH = "/v1/jobs/"
@@ -17,12 +19,14 @@ def _service(request: Request) -> Service:
     return service
 
 
-def _job_id(job_id: str) -> str:
-    return unquote(job_id)
-
-
 ServiceDep = Annotated[Service, Depends(_service)]
-JobId = Annotated[str, Depends(_job_id)]
+
+
+def _job(job_id: str, service: ServiceDep) -> Job | JobState:
+    return service.jobs.find(unquote(job_id))
+
+
+FoundJob = Annotated[Job | JobState, Depends(_job)]
 
 
 def job_path(job_id: str) -> str:

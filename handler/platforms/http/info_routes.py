@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
@@ -14,6 +15,11 @@ from handler.platforms.http.dependencies import ServiceDep
 from handler.platforms.http.openapi import REFUSALS
 from handler.platforms.http.results import result_file
 from handler.platforms.http.service import Service, Stage
+
+if TYPE_CHECKING:
+    from handler.settings import Settings
+
+_ROOM_FOR_THE_REST = 64 * 1024
 
 router = APIRouter(tags=["server"], responses=REFUSALS)
 
@@ -36,10 +42,18 @@ class Readiness(_Answer):
     problems: list[str] = Field(description="What is missing, and what to do about it.")
 
 
+class InputLimits(_Answer):
+    """What a photo that is sent may have."""
+
+    image_bytes: int = Field(description="Bytes of the file, such that its base64 can be sent.")
+    image_pixels: int = Field(description="Width times height.")
+
+
 class Workflows(_Answer):
     """The installed workflows."""
 
     workflows: list[WorkflowEntry]
+    limits: InputLimits
 
 
 class Models(_Answer):
@@ -77,7 +91,10 @@ async def readiness_of(service: Service) -> Readiness:
 @router.get("/v1/workflows")
 async def workflows(service: ServiceDep) -> Workflows:
     """List the installed workflows: parameters, images, models, and which of them can run."""
-    return Workflows(workflows=list(await asyncio.to_thread(service.catalogue.workflows)))
+    return Workflows(
+        workflows=list(await asyncio.to_thread(service.catalogue.workflows)),
+        limits=_input_limits(service.settings),
+    )
 
 
 @router.get("/v1/models")
@@ -98,3 +115,11 @@ def result(key: str, service: ServiceDep) -> FileResponse:
 def metrics(service: ServiceDep) -> Response:
     """Return the figures in Prometheus' text format."""
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _input_limits(settings: Settings) -> InputLimits:
+    # base64 has four characters for three bytes; the rest of an event needs some room too.
+    sendable = max(0, settings.request_max_bytes - _ROOM_FOR_THE_REST) // 4 * 3
+    return InputLimits(
+        image_bytes=min(settings.input_max_bytes, sendable), image_pixels=settings.input_max_pixels
+    )

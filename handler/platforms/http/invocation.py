@@ -68,15 +68,16 @@ async def wait_for_end(
         with service.jobs.waiting_for(job):
             futures: set[asyncio.Future[Any]] = {ended, gone}
             await asyncio.wait(futures, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+            went_away = gone.done()
     finally:
         gone.cancel()
         with suppress(asyncio.CancelledError):
             await gone
     if ended.done():
         return ended.result()
-    if within is not None and not gone.done():
-        raise TimeoutError
-    raise CancelledError("The client went away before the job had ended.")
+    if went_away:
+        raise CancelledError("The client went away before the job had ended.")
+    raise TimeoutError
 
 
 def answer(request: Request, service: Service, response: Response) -> HttpResponse:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator  # noqa: TC003 - FastAPI reads it
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response as HttpResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict
 
-from handler.errors import UnknownJobError
-from handler.job_pool import JobStatus
-from handler.platforms.http.dependencies import JobId, ServiceDep, job_path
+from handler.job_pool import Job, JobStatus
+from handler.platforms.http.dependencies import FoundJob, ServiceDep, job_path
 from handler.platforms.http.events import done_event, job_events
 from handler.platforms.http.invocation import (
     answer,
@@ -26,8 +27,6 @@ from handler.platforms.http.results import with_whole_urls
 from handler.response import Success
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from handler.platforms.http.service import Service
 
 router = APIRouter(tags=["jobs"], responses=REFUSALS)
@@ -71,59 +70,46 @@ async def submit(request: Request, service: ServiceDep) -> SubmittedJob:
 
 
 @router.get("/v1/jobs/{job_id}")
-async def status(job_id: JobId, request: Request, service: ServiceDep) -> JobState:
+async def status(found: FoundJob, request: Request, service: ServiceDep) -> JobState:
     """Return where a job stands; ended jobs are remembered for a while."""
-    return _state(job_id, request, service)
+    return _state(found, request, service)
 
 
 @router.get(
     "/v1/jobs/{job_id}/result", responses={200: {"model": Success}, 202: {"model": JobState}}
 )
 async def result(
-    job_id: JobId,
+    found: FoundJob,
     request: Request,
     service: ServiceDep,
     wait: Annotated[float, Query(ge=0, le=300, description="Seconds to wait for the end.")] = 0,
 ) -> HttpResponse:
     """Return an ended job's response, as a synchronous call would; 202 while it is under way."""
-    job = service.jobs.live(job_id)
-    if job is not None:
-        try:
-            response = await wait_for_end(request, service, job, within=wait)
-        except TimeoutError:
-            state = JobState.of(job)
-            return HttpResponse(
-                state.model_dump_json(by_alias=True),
-                status_code=202,
-                headers={"Retry-After": "1"},
-                media_type="application/json",
-            )
-        return answer(request, service, response)
-    ended = _state(job_id, request, service).response
-    if ended is None:
-        raise _unknown(job_id)
-    return answer(request, service, ended)
+    if isinstance(found, Job):
+        with suppress(TimeoutError):
+            return answer(request, service, await wait_for_end(request, service, found, wait))
+    state = _state(found, request, service)
+    if state.response is not None:
+        return answer(request, service, state.response)
+    return HttpResponse(
+        state.model_dump_json(),
+        status_code=202,
+        headers={"Retry-After": "1"},
+        media_type="application/json",
+    )
 
 
 @router.delete("/v1/jobs/{job_id}", status_code=202)
-async def cancel(job_id: JobId, request: Request, service: ServiceDep) -> JobState:
+async def cancel(found: FoundJob, request: Request, service: ServiceDep) -> JobState:
     """Cancel a job, wherever it is. One that has ended stays as it is."""
-    job = service.jobs.live(job_id)
-    if job is not None:
-        job.cancel()
-    return _state(job_id, request, service)
-
-
-def _known_state(job_id: JobId, request: Request, service: ServiceDep) -> JobState:
-    return _state(job_id, request, service)
+    if isinstance(found, Job):
+        found.cancel()
+    return _state(found, request, service)
 
 
 @router.get("/v1/jobs/{job_id}/events", response_class=EventSourceResponse)
 async def events(
-    job_id: JobId,
-    request: Request,
-    service: ServiceDep,
-    state: Annotated[JobState, Depends(_known_state)],
+    found: FoundJob, request: Request, service: ServiceDep
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream `progress` events, at most ten a second, and the response as the last one, `done`.
 
@@ -131,27 +117,16 @@ async def events(
     where the workflow's sampler makes one.
     """
     url = base_url(request, service)
-    job = service.jobs.live(job_id)
-    if job is not None:
-        async for event in job_events(job, url):
+    if isinstance(found, Job):
+        async for event in job_events(found, url):
             yield event
-    elif state.response is not None:
-        yield done_event(state.response, url)
+    elif found.response is not None:
+        yield done_event(found.response, url)
 
 
-def _state(job_id: str, request: Request, service: Service) -> JobState:
-    state = service.jobs.state(job_id)
-    if state is None:
-        raise _unknown(job_id)
+def _state(found: Job | JobState, request: Request, service: Service) -> JobState:
+    state = JobState.of(found) if isinstance(found, Job) else found
     if state.response is None:
         return state
     whole = with_whole_urls(state.response, base_url(request, service))
     return state.model_copy(update={"response": whole})
-
-
-def _unknown(job_id: str) -> UnknownJobError:
-    return UnknownJobError(
-        "There is no job with this id under way, and none is remembered: jobs that have ended are "
-        "forgotten after a while (JOBS_KEPT, JOBS_KEPT_SECONDS).",
-        job_id=job_id,
-    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from handler.errors import UnknownJobError
 from handler.job_pool import JobStatus
 from handler.job_progress import Phase
 from handler.response import Failure, Success
@@ -125,24 +126,28 @@ class Jobs:
             if not (live.waiting or live.detached or job.future.done()):
                 job.cancel()
 
-    def live(self, job_id: str) -> Job | None:
-        """Return a job that is under way."""
-        live = self._live.get(job_id)
-        return None if live is None else live.job
+    def find(self, job_id: str) -> Job | JobState:
+        """Return a job that is under way, or the last state of one that has ended.
 
-    def state(self, job_id: str) -> JobState | None:
-        """Return where a job stands; ``None`` for one that is unknown or forgotten."""
+        Raises:
+            UnknownJobError: Neither is known.
+        """
         with self._lock:
             live = self._live.get(job_id)
             if live is not None:
-                return JobState.of(live.job)
+                return live.job
             self._forget()
             finished = self._finished.get(job_id)
-            return None if finished is None else finished.state
+        if finished is None:
+            raise UnknownJobError(
+                "There is no job with this id under way, and none is remembered: jobs that have "
+                "ended are forgotten after a while (JOBS_KEPT, JOBS_KEPT_SECONDS).",
+                job_id=job_id,
+            )
+        return finished.state
 
     def _end(self, job: Job) -> None:
         response = job.future.result()
-        self._on_response(job.event, response)
         state = JobState.of(job)
         with self._lock:
             live = self._live.get(job.job_id)
@@ -152,6 +157,7 @@ class Jobs:
             self._finished[job.job_id] = _Finished(state, time.monotonic(), _size(response))
             self._finished_bytes += _size(response)
             self._forget()
+        self._on_response(job.event, response)
 
     def _forget(self) -> None:
         oldest_allowed = time.monotonic() - self._settings.jobs_kept_seconds

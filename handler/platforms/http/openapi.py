@@ -61,6 +61,9 @@ def describe(app: FastAPI, *, token_needed: bool) -> dict[str, Any]:
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
         _, events = models_json_schema([(Event, "validation")], ref_template=f"{_SCHEMAS}{{model}}")
+        for path in document["paths"].values():
+            for operation in path.values():
+                _correct(operation["responses"])
         components = document.setdefault("components", {})
         components.setdefault("schemas", {}).update(events["$defs"])
         if token_needed:
@@ -68,3 +71,16 @@ def describe(app: FastAPI, *, token_needed: bool) -> dict[str, Any]:
             document["security"] = [{"token": []}]
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _correct(responses: dict[str, Any]) -> None:
+    """Say what FastAPI does not know.
+
+    Refusals are JSON, whatever the route's own answer is; and what describes the items of streams
+    is of a later version than the document.
+    """
+    (refusal,) = responses["default"]["content"].values()
+    responses["default"]["content"] = {"application/json": refusal}
+    for response in responses.values():
+        for content in response.get("content", {}).values():
+            content.pop("itemSchema", None)

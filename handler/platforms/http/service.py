@@ -12,11 +12,14 @@ from comfyui_runtime.errors import ServiceError
 from comfyui_runtime.run import InProcessRuntime
 from comfyui_runtime.workflow import workflow_names
 from handler.errors import BootingError, OverloadedError, ShuttingDownError
+from handler.event import parse_event
 from handler.job_pool import JobPool
+from handler.log import job_context
 from handler.platforms.http.catalogue import Catalogue
 from handler.platforms.http.jobs import Jobs
 from handler.platforms.http.metrics import LiveFigures, Metrics
 from handler.platforms.http.results import ResultLinks
+from handler.request import job_id_of, validate_request
 from handler.response import Failure
 
 if TYPE_CHECKING:
@@ -105,7 +108,7 @@ class Service:
         return pool
 
     async def submit(self, event: object, *, detached: bool) -> Job:
-        """Queue an event, after the start.
+        """Queue an event, after the start; refuse one that cannot be carried out before it.
 
         Args:
             detached: Whether the job goes on when nobody waits for it.
@@ -114,8 +117,11 @@ class Service:
             ServiceError: It was not taken.
         """
         try:
+            await asyncio.to_thread(self._check, event)
             return self.jobs.submit(await self.wait_for_boot(), event, detached=detached)
         except ServiceError as error:
+            with job_context(job_id_of(event)):
+                log.warning("job refused", extra={"code": error.code, "error": error.message})
             self.metrics.refused(self._workflow_label(event), error.code)
             raise
 
@@ -136,6 +142,9 @@ class Service:
     def _pool(self) -> JobPool | None:
         pool = self._boot.result() if self._boot.done() else None
         return pool if isinstance(pool, JobPool) else None
+
+    def _check(self, event: object) -> None:
+        validate_request(parse_event(event), "", self.settings.workflows_dir)
 
     async def _wait_for_boot(self) -> None:
         most = self.settings.concurrency + self.settings.queue_limit

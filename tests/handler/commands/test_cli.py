@@ -12,7 +12,7 @@ import handler.platforms.runpod
 from handler.errors import ConfigurationError
 
 PROJECT = Path(__file__).parents[3]
-COMMANDS = ["run", "runpod", "workflows", "schema", "settings", "check"]
+COMMANDS = ["run", "batch", "runpod", "workflows", "schema", "settings", "check"]
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import comfy.utils
 import folder_paths
 import torch
+from PIL import Image
 
 
 class Raise:
@@ -58,6 +59,26 @@ class Steps:
         for _ in range(steps):
             time.sleep(seconds)
             bar.update(1)
+        return (image,)
+
+
+class Previews:
+    """Takes a number of steps of some seconds each, with a picture so far in every one."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return Steps.INPUT_TYPES()
+
+    def run(self, image, steps, seconds):
+        bar = comfy.utils.ProgressBar(steps)
+        for step in range(steps):
+            time.sleep(seconds)
+            so_far = Image.new("RGB", (64, 48), (255 * step // steps, 90, 120))
+            bar.update_absolute(step + 1, steps, ("JPEG", so_far, 512))
         return (image,)
 
 
@@ -182,6 +203,7 @@ class NotANumber:
 NODE_CLASS_MAPPINGS = {
     "TestRaise": Raise,
     "TestSteps": Steps,
+    "TestPreviews": Previews,
     "TestStubborn": Stubborn,
     "TestCountCalls": CountCalls,
     "TestBrighten": Brighten,

@@ -1,0 +1,90 @@
+"""Modal: what one of its containers holds, before and after its memory is snapshotted.
+
+Sources: modal.com/docs/guide/memory-snapshots (no GPU can be seen before the snapshot, and what was
+imported by then is in it) and modal.com/docs/guide/concurrent-inputs (several inputs in one
+container). The classes and decorators themselves are in ``deploy/modal_app.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from comfyui_runtime.errors import ServiceError
+from handler.log import configure_logging
+from handler.request import job_id_of
+from handler.response import failure
+from handler.start import start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastapi import FastAPI
+
+    from handler.platforms.http.service import Service
+    from handler.settings import Settings
+
+# What the start and the first job import, and what touches no GPU when imported. All of it is
+# several seconds' work, which a container restored from a snapshot has behind it.
+IMPORTED_AHEAD = (
+    "torch",
+    "torchvision",
+    "transformers.modeling_utils",
+    "safetensors.torch",
+    "scipy.stats",
+    "boto3",
+    "PIL.Image",
+    "handler.platforms.http.app",
+)
+
+
+def import_ahead() -> None:
+    """Import what can be before there is a GPU. ComfyUI is not: it looks for the GPU at import."""
+    for name in IMPORTED_AHEAD:
+        importlib.import_module(name)
+
+
+class ModalContainer:
+    """A started container. Events come by method call and over HTTP, into one job pool.
+
+    Args:
+        on_broken: Called when a job left the runtime unusable: the container must take no more.
+
+    Raises:
+        BootError: ComfyUI could not be started.
+        ConfigurationError: A setting cannot work.
+    """
+
+    def __init__(self, settings: Settings, on_broken: Callable[[], None]) -> None:
+        from handler.platforms.http.service import Service
+
+        configure_logging(settings)
+        self._service: Service = Service(settings, on_broken)
+        self._service.booted(start(settings))
+
+    async def invoke(self, event: object) -> dict[str, Any]:
+        """Carry out one event and return its response as JSON data; a failure is one too.
+
+        An input that is cancelled (``FunctionCall.cancel``) cancels its job.
+        """
+        try:
+            job = await self._service.submit(event, detached=True)
+        except ServiceError as error:
+            return failure(job_id_of(event), error).to_json()
+        try:
+            response = await asyncio.shield(asyncio.wrap_future(job.future))
+        except asyncio.CancelledError:
+            job.cancel()
+            raise
+        return response.to_json()
+
+    def web(self) -> FastAPI:
+        """Return the HTTP service around the same pool."""
+        from handler.platforms.http.app import make_app
+
+        return make_app(self._service)
+
+    def close(self) -> None:
+        """Let running jobs end and hand the others back."""
+        self._service.close()
