@@ -503,32 +503,42 @@ step_project() {
 
 # ---- lock ------------------------------------------------------------------------------------
 
+resolve() { # REQUIREMENT...: into the environment that lock makes
+  "$python" -m pip install --disable-pip-version-check --no-input --quiet --constraint constraints.in \
+    --requirement "$scratch/comfyui.txt" --editable ".[$extras,test]" "$@"
+}
+
+installed_pins() {
+  "$python" -m pip list --format freeze --exclude-editable --exclude pip | sed 's/+.*//'
+}
+
 # Resolves everything that any profile installs, in one new environment.
 lock() {
-  local environment=$scratch/environment requirements
   fetch_only=yes
   use_python
   say "Sources"
   fetch_comfyui
-  "$python" -m venv "$environment"
-  requirements=$(comfyui_requirements)
+  comfyui_requirements >/dev/null
+  say "Resolving constraints.in"
+  "$python" -m venv "$scratch/environment"
   if (fetch_node_packs); then
     fetch_node_packs
-    python=$environment/bin/python
+    python=$scratch/environment/bin/python
     join_node_requirements constraints.in onnxruntime
   else
-    note "without the node packs: what constraints.txt has for them is kept, at versions that fit"
-    python=$environment/bin/python
-    sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' constraints.txt | grep -v '^onnxruntime-gpu$' >"$scratch/nodes.txt"
+    note "without the node packs: the versions that constraints.txt has for them are kept"
+    python=$scratch/environment/bin/python
+    resolve
+    installed_pins >"$scratch/installed.txt"
+    awk -F == 'FNR == NR { found[tolower($1)]; next } /^[^#]/ && !(tolower($1) in found)' \
+      "$scratch/installed.txt" constraints.txt | grep -v '^onnxruntime-gpu==' >"$scratch/nodes.txt" || true
   fi
-  say "Resolving constraints.in"
-  "$python" -m pip install --disable-pip-version-check --no-input --constraint constraints.in \
-    --requirement "$requirements" --requirement "$scratch/nodes.txt" --editable ".[$extras,test]"
+  resolve --requirement "$scratch/nodes.txt"
   {
     printf '# Exact versions of everything that any profile installs, written by: ./provision.sh lock\n'
     printf '# Do not edit: change constraints.in or pyproject.toml and run that again.\n'
     {
-      "$python" -m pip list --format freeze --exclude-editable --exclude pip | sed 's/+.*//'
+      installed_pins
       # A pin that is no part of this environment: the other of two builds that exclude each other.
       grep -E '^[a-z0-9-]+==' constraints.in
     } | LC_ALL=C sort --ignore-case --unique

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from generated_models.sdxl import Shapes
 
 _OWN_LAYERS = ("input_hint_block.", "zero_convs.", "middle_block_out.")
+_HINT_GAIN = 2.0  # makes up for the SiLU after each layer, so that the hint is not lost
 _EFFECT = 0.3  # of the difference, relative to the denoiser's weight
 
 
@@ -37,7 +38,8 @@ def control_lora_tensors(shapes: Shapes, rank: int, kind: str) -> list[Tensor]:
 
 def _parts(name: str, shape: tuple[int, ...], rank: int, kind: str) -> Iterator[Tensor]:
     if len(shape) == 1 or name.startswith(_OWN_LAYERS):
-        yield Tensor(name, shape, layer_fill(name, shape, salt=kind))
+        gain = _HINT_GAIN if name.startswith("input_hint_block.") else 1.0
+        yield Tensor(name, shape, layer_fill(name, shape, gain=gain, salt=kind))
         return
     layer = name.removesuffix(".weight")
     outputs, inputs = shape[0], prod(shape[1:])

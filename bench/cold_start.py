@@ -1,0 +1,131 @@
+"""Process start to ready, and to the first result."""
+
+from __future__ import annotations
+
+import compileall
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.held import processor_seconds
+from bench.own_function import PROJECT
+from bench.photos import as_base64, photo, png
+from bench.rows import Row, Spread
+from bench.stock_server import stock_server
+from comfyui_runtime.cancellation import Cancellation
+from comfyui_runtime.parameters import resolve_parameters
+from comfyui_runtime.patch import patch
+from comfyui_runtime.server_runtime import ServerRuntime
+from comfyui_runtime.workflow import load_workflow
+from handler.settings import load_settings
+
+if TYPE_CHECKING:
+    from bench.scale import Scale
+
+_TIMEOUT = 300.0
+_SIDE = 512
+_WORKFLOW = "illustrate"
+_IMPORT_TORCH = "import torch, time; print(time.monotonic(), flush=True)"
+
+Marks = dict[str, float]
+
+
+def measure(scale: Scale) -> list[Row]:
+    """Start each kind in turn, so that a busy moment of the machine strikes all of them."""
+    comfyui_dir = load_settings().comfyui_dir
+    for source in (comfyui_dir, PROJECT / "comfyui_runtime", PROJECT / "handler"):
+        # As in an image: neither side compiles its source at start.
+        compileall.compile_dir(source, quiet=2)
+    torch, ours, with_checkpoint, peer = [], [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        event = _event_file(Path(folder))
+        for _ in range(scale.starts):
+            torch.append(_import_torch())
+            ours.append(_start_ours("job", str(event)))
+            with_checkpoint.append(_start_ours("checkpoint"))
+            peer.append(_start_peer(comfyui_dir, Path(folder) / "peer"))
+
+    def row(what: str, samples: list[float], key: str, goal: str = "") -> Row:
+        return Row(
+            group="cold start",
+            what=what,
+            unit="s",
+            ours=Spread.of(samples),
+            other=Spread.of([marks[key] for marks in peer]),
+            compared_with="stock server",
+            goal=goal,
+        )
+
+    ready = [marks["ready"] for marks in ours + with_checkpoint]
+    processor = [marks["ready_cpu"] for marks in ours + with_checkpoint]
+    first_result = [marks["job"] for marks in ours]
+    checkpoint = [marks["checkpoint"] for marks in with_checkpoint]
+    return [
+        row("process start to ready", ready, "ready", "≤ 0.35"),
+        row("the same, in processor time", processor, "ready_cpu", "≤ 0.35"),
+        Row(
+            group="cold start",
+            what="process start to ready",
+            unit="s",
+            ours=Spread.of(ready),
+            other=Spread.of(torch),
+            compared_with="import torch alone",
+        ),
+        row(f"to the first result ({_WORKFLOW}, {_SIDE} px)", first_result, "first_result"),
+        row("until what a checkpoint's graph imports is imported", checkpoint, "ready"),
+    ]
+
+
+def _import_torch() -> float:
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", _IMPORT_TORCH],
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT,
+        check=True,
+    )
+    return float(done.stdout) - started
+
+
+def _event_file(folder: Path) -> Path:
+    image = as_base64(png(photo(_SIDE)))
+    job_input = {"workflow": _WORKFLOW, "image": image, "output": {"delivery": "base64"}}
+    path = folder / "event.json"
+    path.write_text(json.dumps({"input": job_input}))
+    return path
+
+
+def _start_ours(*task: str) -> Marks:
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.cold_child", *task],
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT,
+        check=True,
+        cwd=PROJECT,
+    )
+    marks: Marks = json.loads(done.stdout.splitlines()[-1])
+    return {
+        name: value if name.endswith("_cpu") else value - started for name, value in marks.items()
+    }
+
+
+def _start_peer(comfyui_dir: Path, base_dir: Path) -> Marks:
+    started = time.monotonic()
+    with stock_server(comfyui_dir, base_dir) as server:
+        processor = processor_seconds(server.process_id)
+        workflow = load_workflow(PROJECT / "workflows", _WORKFLOW)
+        values = resolve_parameters(workflow.manifest.parameters, {})
+        patched = patch(workflow, values, {"image": photo(_SIDE)})
+        ServerRuntime(server.url).run(patched, Cancellation(_TIMEOUT))
+        return {
+            "ready": server.ready_seconds,
+            "ready_cpu": processor,
+            "first_result": time.monotonic() - started,
+        }

@@ -1,0 +1,114 @@
+"""One small job: what it takes in all, and what is added to the nodes' own execution."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.own_function import own_function
+from bench.peer import run_peer_job
+from bench.photos import as_base64, photo, png
+from bench.recording_runtime import RecordingRuntime
+from bench.rows import Row, Spread
+from bench.stock_server import stock_server
+from handler.response import Success
+
+if TYPE_CHECKING:
+    from bench.scale import Scale
+    from handler.invoke import Function
+
+_SIDE = 512
+
+
+class BenchmarkJobError(Exception):
+    """A job of the benchmark failed."""
+
+
+@dataclass(frozen=True)
+class OwnJob:
+    """A job that is done, in seconds.
+
+    Attributes:
+        total: From the event to the response.
+        nodes: Execution of the graph's nodes.
+        codecs: Decoding the photo and encoding the result, which ComfyUI's own nodes do while they
+            are executed.
+    """
+
+    total: float
+    nodes: float
+    codecs: float
+
+    @property
+    def added(self) -> float:
+        """What is neither the nodes' execution nor a codec's work."""
+        return self.total - self.nodes - self.codecs
+
+
+def measure(scale: Scale) -> list[Row]:
+    """Run jobs of both kinds in turn, each on a picture of its own."""
+    ours, peer = [], []
+    with (
+        own_function() as function,
+        tempfile.TemporaryDirectory() as folder,
+        stock_server(function.settings.comfyui_dir, Path(folder)) as server,
+    ):
+        own_jobs = OwnJobs(function)
+        for number in range(scale.jobs + 1):
+            image = png(photo(_SIDE, number))
+            ours.append(own_jobs.run(image))
+            peer.append(run_peer_job(server.url, image))
+    ours, peer = ours[1:], peer[1:]  # the first of each imports what it needs
+    return [
+        _row("in all", [job.total for job in ours], [job.total_seconds for job in peer]),
+        _row(
+            "codecs and nodes",
+            [job.codecs + job.nodes for job in ours],
+            [job.run_seconds for job in peer],
+        ),
+        _row(
+            "added to them",
+            [job.added for job in ours],
+            [job.total_seconds - job.run_seconds for job in peer],
+            "ours ≤ 2 ms",
+        ),
+    ]
+
+
+class OwnJobs:
+    """Jobs of this project's function, image and result in base64."""
+
+    def __init__(self, function: Function) -> None:
+        self._function = function
+        self._runtime = function.runtime = RecordingRuntime(function.runtime)
+
+    def run(self, image: bytes) -> OwnJob:
+        """Carry an event out, and say where the time went.
+
+        Raises:
+            BenchmarkJobError: The job failed.
+        """
+        output = {"delivery": "base64"}
+        job_input = {"workflow": "invert", "image": as_base64(image), "output": output}
+        started = time.perf_counter()
+        response = self._function.invoke({"id": "bench", "input": job_input})
+        total = time.perf_counter() - started
+        if not isinstance(response, Success) or self._runtime.last is None:
+            raise BenchmarkJobError(str(response))
+        codecs = response.timings.fetch + response.timings.encode
+        return OwnJob(total, sum(self._runtime.last.node_seconds.values()), codecs)
+
+
+def _row(what: str, ours: list[float], peer: list[float], goal: str = "") -> Row:
+    return Row(
+        group=f"one job, {_SIDE} px",
+        what=what,
+        unit="ms",
+        ours=Spread.of([seconds * 1000 for seconds in ours]),
+        other=Spread.of([seconds * 1000 for seconds in peer]),
+        compared_with="stock server",
+        goal=goal,
+    )

@@ -1,0 +1,43 @@
+"""A runtime that remembers what its last run reported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from comfyui_runtime.cancellation import Cancellation
+    from comfyui_runtime.patch import PatchedGraph
+    from comfyui_runtime.progress import OnProgress
+    from comfyui_runtime.run import RunResult, Runtime
+
+
+class RecordingRuntime:
+    """Hands everything on to another runtime.
+
+    Attributes:
+        last: What the last run made.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.last: RunResult | None = None
+
+    @property
+    def broken(self) -> bool:
+        """As the other runtime says."""
+        return self._runtime.broken
+
+    @property
+    def busy_seconds(self) -> float:
+        """As the other runtime says."""
+        return self._runtime.busy_seconds
+
+    def run(
+        self,
+        patched: PatchedGraph,
+        cancellation: Cancellation,
+        on_progress: OnProgress | None = None,
+    ) -> RunResult:
+        """Run a graph."""
+        self.last = self._runtime.run(patched, cancellation, on_progress)
+        return self.last

@@ -1,0 +1,40 @@
+"""How much is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Numbers of repetitions, and sizes.
+
+    Attributes:
+        starts: Cold starts of each kind.
+        jobs: Jobs of each kind, one after the other.
+        encodings: Pictures encoded in each way.
+        overlapped_jobs: Jobs under way at once.
+        hold_seconds: Seconds that each of those is on the device, is fetched, and is stored.
+        flat_jobs: Jobs in one process, to see what grows.
+        checkpoint_bytes: Size of the model file that is read.
+    """
+
+    starts: int = 5
+    jobs: int = 100
+    encodings: int = 30
+    overlapped_jobs: int = 50
+    hold_seconds: float = 0.5
+    flat_jobs: int = 1000
+    checkpoint_bytes: int = 2 * 1024**3
+
+
+FULL = Scale()
+QUICK = Scale(
+    starts=1,
+    jobs=5,
+    encodings=2,
+    overlapped_jobs=4,
+    hold_seconds=0.1,
+    flat_jobs=20,
+    checkpoint_bytes=32 * 1024**2,
+)

@@ -1,0 +1,68 @@
+"""A batch on Ray: each actor of a Ray Data pipeline boots ComfyUI once and does many events.
+
+Ray spreads the events over the machines of a cluster, starts an actor anew that died, and writes
+the responses. What `python -m handler batch` does beyond that, going on where it was cut off and
+never doing a job twice, it does not do: use it where a Ray cluster is what you have.
+
+    pip install 'ray[data]>=2.50'
+    python examples/ray_batch.py events.jsonl responses/ --actors 4
+
+Try it on one machine without a GPU with `--cpu`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from handler.job_pool import JobPool
+from handler.settings import load_settings
+from handler.start import start
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Worker:
+    """ComfyUI on one GPU. Ray makes one for each actor, and calls it with blocks of lines."""
+
+    def __init__(self, device: str) -> None:
+        settings = load_settings(device=device)
+        self._pool = JobPool(start(settings), settings.concurrency)
+
+    def __call__(self, block: dict[str, np.ndarray]) -> dict[str, list[Any]]:
+        """Carry out a block of events, several of them under way at once."""
+        jobs = [self._pool.submit(json.loads(line)) for line in block["text"]]
+        responses = [job.future.result().to_json() for job in jobs]
+        return {
+            "id": [response["job_id"] for response in responses],
+            "status": [response["status"] for response in responses],
+            "response": [json.dumps(response, ensure_ascii=False) for response in responses],
+        }
+
+
+def main() -> None:
+    """Run the batch."""
+    parser = argparse.ArgumentParser(description="Run a list of events on a Ray cluster.")
+    parser.add_argument("events", help="JSON lines, one event each; a path or s3:// address")
+    parser.add_argument("responses", help="folder or s3:// prefix for the responses, JSON lines")
+    parser.add_argument("--actors", type=int, default=1, help="one for each GPU")
+    parser.add_argument("--cpu", action="store_true", help="run on the CPU")
+    args = parser.parse_args()
+
+    done = ray.data.read_text(args.events).map_batches(
+        Worker,
+        fn_constructor_args=["cpu" if args.cpu else "cuda"],
+        batch_size=16,
+        compute=ray.data.ActorPoolStrategy(size=args.actors),
+        num_gpus=0 if args.cpu else 1,
+        num_cpus=1,
+    )
+    done.write_json(args.responses)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A real browser, and what tests of the page do in it."""

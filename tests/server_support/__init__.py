@@ -1,0 +1,1 @@
+"""What the tests of the runtime on a ComfyUI server need."""
