@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.own_function import own_function
 from bench.per_job import BenchmarkJobError
-from bench.photos import photo, png
+from bench.photos import jpeg, photo
 from bench.rows import Row, Spread
 from bench.slow_server import slow_server
 from handler.job_pool import JobPool
@@ -24,7 +24,7 @@ _SEQUENTIAL_SHARE = 5
 
 def measure(scale: Scale) -> list[Row]:
     """Run jobs whose fetch, run and store take equally long: overlapped, and one by one."""
-    photos = [png(photo(_SIDE, number)) for number in range(scale.overlapped_jobs)]
+    photos = [jpeg(photo(_SIDE, number)) for number in range(scale.overlapped_jobs)]
     with slow_server(lambda number: photos[number], scale.hold_seconds) as url:
         settings = {
             "bucket_endpoint_url": url,
@@ -52,7 +52,7 @@ def measure(scale: Scale) -> list[Row]:
 def _event(url: str, number: int, seconds: float) -> dict[str, Any]:
     job_input = {
         "workflow": "hold",
-        "image": f"{url}/{number}.png",
+        "image": f"{url}/{number}",
         "params": {"seconds": seconds},
     }
     return {"id": f"job-{number}", "input": job_input}

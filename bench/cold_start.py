@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.held import processor_seconds
 from bench.own_function import PROJECT
-from bench.photos import as_base64, photo, png
+from bench.photos import as_base64, jpeg, photo
 from bench.rows import Row, Spread
 from bench.stock_server import stock_server
 from comfyui_runtime.cancellation import Cancellation
@@ -93,7 +93,7 @@ def _import_torch() -> float:
 
 
 def _event_file(folder: Path) -> Path:
-    image = as_base64(png(photo(_SIDE)))
+    image = as_base64(jpeg(photo(_SIDE)))
     job_input = {"workflow": _WORKFLOW, "image": image, "output": {"delivery": "base64"}}
     path = folder / "event.json"
     path.write_text(json.dumps({"input": job_input}))

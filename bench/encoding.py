@@ -77,4 +77,4 @@ def _tensor() -> Any:  # noqa: ANN401 - a torch tensor
 def _save_image(tensor: Any) -> Path:  # noqa: ANN401 - a torch tensor
     folder = importlib.import_module("folder_paths").get_output_directory()
     saved = importlib.import_module("nodes").SaveImage().save_images(tensor)
-    return Path(folder) / saved["ui"]["images"][0]["filename"]
+    return Path(folder, saved["ui"]["images"][0]["filename"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.held import held
 from bench.own_function import own_function
 from bench.per_job import BenchmarkJobError, OwnJobs
-from bench.photos import photo, png
+from bench.photos import jpeg, photo
 from bench.rows import Row, Spread
 from bench.slow_server import slow_server
 from handler.job_pool import JobPool
@@ -27,7 +27,7 @@ _SETTLED_AFTER = 0.1
 
 def measure(scale: Scale) -> list[Row]:
     """Run jobs through fetch, device and store; compare what is held after a tenth and at last."""
-    photos = [png(photo(_SIDE, number)) for number in range(100)]
+    photos = [jpeg(photo(_SIDE, number)) for number in range(100)]
     with slow_server(lambda number: photos[number % len(photos)], 0.0) as url:
         settings = {
             "bucket_endpoint_url": url,
@@ -72,7 +72,7 @@ def _run_jobs(function: Function, url: str, numbers: range) -> None:
 
 
 def _event(url: str, number: int) -> dict[str, Any]:
-    image = f"{url}/{number}.png"
+    image = f"{url}/{number}"
     return {"id": f"job-{number}", "input": {"workflow": "invert", "image": image}}
 
 

@@ -39,7 +39,7 @@ def run_peer_job(url: str, image: bytes) -> PeerJob:
     started = time.perf_counter()
     run_id = str(uuid.uuid4())
     with ServerClient(address) as client:
-        name = client.upload(f"{run_id}.png", image)
+        name = client.upload(f"{run_id}.jpg", image)
         with ServerSocket(address, run_id) as socket:
             if client.queue(_invert(name), run_id).error is not None:
                 raise GraphError("The server refuses the benchmark's graph.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.own_function import own_function
 from bench.peer import run_peer_job
-from bench.photos import as_base64, photo, png
+from bench.photos import as_base64, jpeg, photo
 from bench.recording_runtime import RecordingRuntime
 from bench.rows import Row, Spread
 from bench.stock_server import stock_server
@@ -58,7 +58,7 @@ def measure(scale: Scale) -> list[Row]:
     ):
         own_jobs = OwnJobs(function)
         for number in range(scale.jobs + 1):
-            image = png(photo(_SIDE, number))
+            image = jpeg(photo(_SIDE, number))
             ours.append(own_jobs.run(image))
             peer.append(run_peer_job(server.url, image))
     ours, peer = ours[1:], peer[1:]  # the first of each imports what it needs

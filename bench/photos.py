@@ -28,6 +28,13 @@ def png(image: PixelImage) -> bytes:
     return file.getvalue()
 
 
+def jpeg(image: PixelImage) -> bytes:
+    """Return a picture as a JPEG, as photos come."""
+    file = BytesIO()
+    Image.fromarray(image.pixels).save(file, "JPEG", quality=92)
+    return file.getvalue()
+
+
 def as_base64(data: bytes) -> str:
     """Return bytes as an event carries them."""
     return base64.b64encode(data).decode()

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def slow_server(photo_of: Callable[[int], bytes], delay: float) -> Iterator[str]:
-    """Serve ``GET /<number>.png``, and take any ``PUT`` as an S3 endpoint does.
+    """Serve ``GET /<number>``, and take any ``PUT`` as an S3 endpoint does.
 
     Args:
         photo_of: Gives the photo of a number.
@@ -22,11 +22,11 @@ def slow_server(photo_of: Callable[[int], bytes], delay: float) -> Iterator[str]
     """
 
     class Handler(BaseHTTPRequestHandler):
-        protocol_version: ClassVar[str] = "HTTP/1.1"
+        protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             time.sleep(delay)
-            number = int(self.path.strip("/").removesuffix(".png"))
+            number = int(self.path.strip("/"))
             self._answer(photo_of(number))
 
         def do_PUT(self) -> None:

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from comfyui_runtime.errors import ParameterError, WorkflowError
 from comfyui_runtime.graph import check_links
+from comfyui_runtime.parameters import resolve_parameters
 from comfyui_runtime.workflow import Branch, InputRef, branch_is_off
 
 if TYPE_CHECKING:
@@ -59,20 +60,7 @@ def patch(
     Raises:
         WorkflowError: What is left of the graph has a link that leads nowhere.
     """
-    graph = workflow.graph
-    for name, parameter in workflow.manifest.parameters.items():
-        for text in parameter.patches:
-            ref = InputRef.parse(text)
-            graph = graph.with_input(ref.node_id, ref.name, values[name])
-    for branch in workflow.manifest.branches:
-        if branch_is_off(branch, values, set(images)):
-            graph = _take_out(graph, branch)
-    try:
-        check_links(graph)
-    except WorkflowError as error:
-        raise WorkflowError(
-            f"{workflow.name}: with these parameters: {error.message}", **error.details
-        ) from error
+    graph = _patch_graph(workflow, values, set(images))
     by_node = {
         image.node: images[name]
         for name, image in workflow.manifest.images.items()
@@ -85,6 +73,16 @@ def patch(
         if model.file in node.inputs.values()
     )
     return PatchedGraph(graph, by_node, uses, workflow.manifest.node_packs)
+
+
+def default_graph(workflow: Workflow) -> Graph:
+    """Return the graph that an event with the required images and no parameters runs.
+
+    Raises:
+        WorkflowError: It has a link that leads nowhere.
+    """
+    required = {name for name, image in workflow.manifest.images.items() if image.required}
+    return _patch_graph(workflow, resolve_parameters(workflow.manifest.parameters, {}), required)
 
 
 def check_image_names(workflow: Workflow, names: set[str]) -> None:
@@ -107,6 +105,26 @@ def check_image_names(workflow: Workflow, names: set[str]) -> None:
                 f'The workflow {workflow.name} needs the image "{name}" ({image.description})',
                 image=name,
             )
+
+
+def _patch_graph(
+    workflow: Workflow, values: Mapping[str, ParameterValue], image_names: set[str]
+) -> Graph:
+    graph = workflow.graph
+    for name, parameter in workflow.manifest.parameters.items():
+        for text in parameter.patches:
+            ref = InputRef.parse(text)
+            graph = graph.with_input(ref.node_id, ref.name, values[name])
+    for branch in workflow.manifest.branches:
+        if branch_is_off(branch, values, image_names):
+            graph = _take_out(graph, branch)
+    try:
+        check_links(graph)
+    except WorkflowError as error:
+        raise WorkflowError(
+            f"{workflow.name}: with these parameters: {error.message}", **error.details
+        ) from error
+    return graph
 
 
 def _take_out(graph: Graph, branch: Branch) -> Graph:

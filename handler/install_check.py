@@ -10,6 +10,7 @@ from comfyui_runtime.boot import boot
 from comfyui_runtime.errors import ServiceError
 from comfyui_runtime.internals import check_source
 from comfyui_runtime.model_files import ModelFolders, check_model_file
+from comfyui_runtime.patch import default_graph
 from comfyui_runtime.workflow import load_workflow, workflow_names
 from handler.start import boot_options
 from handler.storage import open_storage
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comfyui_runtime.boot import BootReport
+    from comfyui_runtime.graph import Graph
     from comfyui_runtime.workflow import Workflow
     from handler.settings import Settings
 
@@ -86,7 +88,7 @@ def _booted(settings: Settings, workflows: list[Workflow]) -> Iterator[Finding]:
         yield Finding(f"ComfyUI starts on {report.device} in {report.seconds:.1f} s")
         yield from _packs(report)
         for workflow in workflows:
-            yield _node_classes(workflow, runtime.node_classes())
+            yield from _node_classes(workflow, runtime.node_classes())
     finally:
         runtime.close()
 
@@ -97,16 +99,26 @@ def _packs(report: BootReport) -> Iterator[Finding]:
         yield Finding(f"node pack {pack.name}", problem, fatal=False)
 
 
-def _node_classes(workflow: Workflow, installed: frozenset[str]) -> Finding:
-    needed = {node.class_type for node in workflow.graph.nodes.values()}
+def _node_classes(workflow: Workflow, installed: frozenset[str]) -> Iterator[Finding]:
+    subject = f"{workflow.name}: node classes"
+    by_default = _missing_classes(workflow, default_graph(workflow), installed)
+    in_all = _missing_classes(workflow, workflow.graph, installed)
+    if by_default:
+        yield Finding(subject, f"missing {by_default}. Install them (./provision.sh all).")
+    elif in_all:
+        problem = f"some parameters need {in_all}. Install them (./provision.sh all)."
+        yield Finding(subject, problem, fatal=False)
+    else:
+        yield Finding(subject)
+
+
+def _missing_classes(workflow: Workflow, graph: Graph, installed: frozenset[str]) -> str:
+    needed = {node.class_type for node in graph.nodes.values()}
     packs = workflow.manifest.node_packs
-    missing = [
-        f"{name} (of {packs[name]})" if name in packs else name for name in needed - installed
-    ]
-    if not missing:
-        return Finding(f"{workflow.name}: node classes")
-    problem = f"missing {', '.join(sorted(missing))}. Install the packs (./provision.sh all)."
-    return Finding(f"{workflow.name}: node classes", problem)
+    return ", ".join(
+        f"{name} (of {packs[name]})" if name in packs else name
+        for name in sorted(needed - installed)
+    )
 
 
 def _finding(subject: str, check: Callable[[], object]) -> Finding:

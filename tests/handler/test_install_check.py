@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from handler.install_check import check_installation
+from comfyui_runtime.workflow import load_workflow
+from handler.install_check import _node_classes, check_installation
 from handler.settings import load_settings
 
 MANIFEST = """
@@ -99,3 +100,47 @@ def test_missing_comfyui_is_found(settings, tmp_path):
 def test_second_boot_in_a_process_is_reported_and_not_raised(settings, booted):
     found = findings(settings, quick=False)
     assert "only once" in found["ComfyUI starts on cpu"].problem
+
+
+@pytest.mark.parametrize(
+    ("installed", "problem", "fatal"),
+    [
+        ({"LoadImage", "SaveImage", "Optional"}, None, True),
+        ({"LoadImage", "SaveImage"}, "some parameters need Optional (of the-pack)", False),
+        ({"LoadImage"}, "missing SaveImage", True),
+    ],
+)
+def test_node_class_that_only_some_parameters_need_is_a_warning(
+    tmp_path, installed, problem, fatal
+):
+    folder = tmp_path / "workflows" / "optional"
+    folder.mkdir(parents=True)
+    (folder / "graph.json").write_text(
+        '{"1": {"class_type": "LoadImage", "inputs": {"image": "x"}},'
+        ' "2": {"class_type": "Optional", "inputs": {"image": ["1", 0], "strength": 0}},'
+        ' "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0]}}}'
+    )
+    (folder / "manifest.toml").write_text("""
+title = "Optional"
+description = "For tests."
+version = "1"
+[images.image]
+node = "1"
+description = "A photo."
+[parameters.strength]
+type = "integer"
+description = "Needs the pack unless it is 0."
+default = 0
+minimum = 0
+maximum = 1
+patches = ["2.strength"]
+[[branches]]
+off_when = { strength = 0 }
+bypass = { "2" = { 0 = "image" } }
+[node_packs]
+Optional = "the-pack"
+""")
+    workflow = load_workflow(tmp_path / "workflows", "optional")
+    (finding,) = _node_classes(workflow, frozenset(installed))
+    assert finding.problem is None if problem is None else problem in finding.problem
+    assert finding.fatal is fatal

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from comfyui_runtime.errors import ModelError, ServiceError
 from comfyui_runtime.model_files import ModelFolders, check_model_file
+from comfyui_runtime.patch import default_graph
 from comfyui_runtime.workflow import load_workflow, workflow_names
 from handler.schema import parameter_schema, workflow_event_schema
 from handler.translations import Translation, load_translations
@@ -188,7 +189,7 @@ class Catalogue:
     def _missing_node_classes(self, workflow: Workflow) -> Iterator[str]:
         if self._node_classes is None:
             return
-        needed = {node.class_type for node in workflow.graph.nodes.values()}
+        needed = {node.class_type for node in default_graph(workflow).nodes.values()}
         for name in sorted(needed - self._node_classes):
             pack = workflow.manifest.node_packs.get(name)
             where = f" of the node pack {pack}" if pack else ""

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from platforms_support.control_plane import ControlPlane
 
 from handler.event import Event
-from platforms_support.control_plane import ControlPlane
 
 TESTS = Path(__file__).parents[2]
 PROJECT = TESTS.parent
