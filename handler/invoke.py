@@ -124,6 +124,13 @@ class Function:
             return _success(request, same, clock, cold_start=cold_start)
         patched = patch(request.workflow, request.values, images)
         result = self.runtime.run(patched, cancellation, _node_progress(on_progress))
+        log.info(
+            "graph ran",
+            extra={
+                "cached_nodes": list(result.cached_nodes),
+                "node_seconds": {node: round(s, 4) for node, s in result.node_seconds.items()},
+            },
+        )
         clock.add("validate", result.validate_seconds)
         clock.add("queue", result.queue_seconds)
         clock.add("run", result.run_seconds)

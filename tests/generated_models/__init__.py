@@ -24,7 +24,7 @@ _PACKAGE_PARENT = __file__.rsplit("/", 2)[0]
 def ensure_generated_models(
     models_dir: Path, comfyui_dir: Path, *, control_rank: int = 256, timeout: float = 300.0
 ) -> None:
-    """Write the model files that ``models_dir`` lacks; 8.5 GB when it is empty.
+    """Write the model files that ``models_dir`` lacks; 10.6 GB when it is empty.
 
     It runs in a process of its own: ComfyUI's classes are needed for the shapes, and the caller's
     process is to boot ComfyUI in its own way, without what was imported here.

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generated_models import files
-from generated_models.checkpoint import checkpoint_tensors
+from generated_models.checkpoint import checkpoint_tensors, layer_fill, vae_tensors
 from generated_models.control_lora import control_lora_tensors
 from generated_models.lora import lora_tensors
-from generated_models.safetensors_stream import write_safetensors
+from generated_models.safetensors_stream import Tensor, write_safetensors
 from generated_models.tagger import write_tagger, write_tags
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def _writers(control_rank: int) -> dict[str, Callable[[Path], None]]:
         files.LORA: _write_lora,
         files.CANNY_CONTROL: lambda path: _write_control_lora(path, control_rank, "canny"),
         files.DEPTH_CONTROL: lambda path: _write_control_lora(path, control_rank, "depth"),
+        files.DEPTH_UNET: _write_depth_unet,
+        files.DEPTH_VAE: _write_depth_vae,
         files.TAGGER_TAGS: write_tags,
         files.TAGGER: write_tagger,
     }
@@ -61,9 +63,23 @@ def _write_control_lora(path: Path, rank: int, kind: str) -> None:
     write_safetensors(path, control_lora_tensors(_sdxl().control_shapes(), rank, kind))
 
 
+def _write_depth_unet(path: Path) -> None:
+    shapes = _with_comfyui("lotus").depth_shapes()
+    tensors = [Tensor(name, shape, layer_fill(name, shape)) for name, shape in shapes.items()]
+    write_safetensors(path, tensors)
+
+
+def _write_depth_vae(path: Path) -> None:
+    write_safetensors(path, vae_tensors(_sdxl().vae_shapes()))
+
+
 def _sdxl():
+    return _with_comfyui("sdxl")
+
+
+def _with_comfyui(module: str):
     importlib.import_module("comfy.cli_args").args.cpu = True
-    return importlib.import_module("generated_models.sdxl")
+    return importlib.import_module(f"generated_models.{module}")
 
 
 main()

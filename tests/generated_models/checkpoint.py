@@ -11,6 +11,7 @@ from generated_models.safetensors_stream import Tensor
 if TYPE_CHECKING:
     from generated_models.sdxl import Shapes
 
+_VAE = "first_stage_model."
 _BIAS_SCALE = 0.02
 _EMBEDDING_SCALE = 0.02  # CLIP's own initialisation
 _LATENT_GAIN = 7.0  # the spread of SDXL's real latents, so that the photo outweighs rounding
@@ -21,6 +22,14 @@ _LOGIT_SCALE = 4.6  # ln 100, where CLIP's training clamps it; drawing does not 
 def checkpoint_tensors(shapes: Shapes) -> list[Tensor]:
     """Give each of the checkpoint's tensors its numbers."""
     return [Tensor(name, shape, _fill(name, shape), _dtype(name)) for name, shape in shapes.items()]
+
+
+def vae_tensors(shapes: Shapes) -> list[Tensor]:
+    """Give each tensor of a VAE on its own its numbers, in the real file's float32."""
+    return [
+        Tensor(name, shape, _fill(f"{_VAE}{name}", shape), "float32")
+        for name, shape in shapes.items()
+    ]
 
 
 def layer_fill(name: str, shape: tuple[int, ...], *, gain: float = 1.0, salt: str = "") -> Fill:
@@ -46,9 +55,9 @@ def _fill(name: str, shape: tuple[int, ...]) -> Fill:
         return Constant(_LOGIT_SCALE)
     if "embedding" in name:
         return Noise(_EMBEDDING_SCALE)
-    if name == "first_stage_model.quant_conv.weight":
+    if name == f"{_VAE}quant_conv.weight":
         return layer_fill(name, shape, gain=_LATENT_GAIN)
-    if name == "first_stage_model.decoder.conv_out.weight":
+    if name == f"{_VAE}decoder.conv_out.weight":
         return layer_fill(name, shape, gain=_IMAGE_GAIN)
     return layer_fill(name, shape)
 

@@ -51,13 +51,11 @@ _LAYERS = {"device": torch.device("meta"), "dtype": torch.float16}
 
 def checkpoint_shapes() -> Shapes:
     """Return the tensors of a base checkpoint: denoiser, VAE and both text encoders."""
-    with torch.device("meta"):
-        vae = comfy.ldm.models.autoencoder.AutoencoderKL(embed_dim=4, ddconfig=_VAE)
     clip = comfy.sdxl_clip.SDXLClipModel(**_LAYERS)
     naming = comfy.supported_models.SDXL(_UNET)
     return _shapes(
         naming.process_unet_state_dict_for_saving(_unet().state_dict())
-        | naming.process_vae_state_dict_for_saving(vae.state_dict())
+        | naming.process_vae_state_dict_for_saving(_vae().state_dict())
         | naming.process_clip_state_dict_for_saving(clip.state_dict())
     )
 
@@ -75,6 +73,11 @@ def text_encoder_shapes() -> tuple[Shapes, Shapes]:
     )
 
 
+def vae_shapes() -> Shapes:
+    """Return the tensors of a VAE on its own; Stable Diffusion 1 and 2 have the same layers."""
+    return _shapes(_vae().state_dict())
+
+
 def control_shapes() -> Shapes:
     """Return the tensors of a whole ControlNet for SDXL, which a control LoRA stands for."""
     control = comfy.cldm.cldm.ControlNet(
@@ -87,6 +90,11 @@ def _unet() -> torch.nn.Module:
     return unet.UNetModel(
         **_UNET, out_channels=4, operations=comfy.ops.disable_weight_init, **_LAYERS
     )
+
+
+def _vae() -> torch.nn.Module:
+    with torch.device("meta"):
+        return comfy.ldm.models.autoencoder.AutoencoderKL(embed_dim=4, ddconfig=_VAE)
 
 
 def _shapes(state: dict[str, torch.Tensor]) -> Shapes:

@@ -30,13 +30,14 @@ def model_files(classic, booted) -> dict[str, frozenset[str]]:
     paths = [
         booted.base_dir / "models" / model.folder / model.file for model in classic.manifest.models
     ]
-    for path in paths:
+    made = [path for path in paths if not path.exists()]
+    for path in made:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     yield {
         path.parent.name: frozenset(file.name for file in path.parent.iterdir()) for path in paths
     }
-    for path in paths:
+    for path in made:
         path.unlink()
 
 

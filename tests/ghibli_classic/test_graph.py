@@ -151,10 +151,10 @@ def test_comfyui_refuses_a_preprocessor_that_the_pack_does_not_offer(patched, ca
 def test_missing_lora_is_named_with_the_node_of_the_pack(patched, calls, model_files, booted):
     file = "StudioGhibli.Redmond-StdGBRRedmAF-StudioGhibli.safetensors"
     path = booted.base_dir / "models" / "loras" / file
-    path.unlink()
+    away = path.rename(path.with_suffix(".away"))
     try:
         with pytest.raises(MissingModelError, match=r"StudioGhibli.*node 3") as caught:
             validate_graph(patched({}), "run", {})
     finally:
-        path.touch()
+        away.rename(path)
     assert caught.value.details["file"] == file
