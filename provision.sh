@@ -22,7 +22,7 @@ already is left as it is, so a run that was broken off is simply started again.
 Profiles:
   demo          ComfyUI and the project, for the model-free workflow on any CPU (the default)
   ghibli        demo, and what workflows/ghibli needs; it needs no node pack
-  ghibli-depth  ghibli, and the node pack and model for its depth estimation
+  ghibli-depth  ghibli, and the models for its depth estimation
   all           ghibli-depth, and what workflows/ghibli-classic needs
   test          demo, and what the tests need
   lock          install nothing here; resolve constraints.in anew and write constraints.txt
@@ -152,15 +152,20 @@ trap 'rm -rf "$scratch"' EXIT
 
 # ---- tools -----------------------------------------------------------------------------------
 
+apt_install() { # PACKAGE: succeeds where that needs no question, as root on Debian and Ubuntu
+  [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1 || return 1
+  note "installing $1 with apt-get"
+  apt-get -qq update
+  DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "$1" >/dev/null
+}
+
 require_tool() { # COMMAND PACKAGE
-  if command -v "$1" >/dev/null 2>&1; then return; fi
-  if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
-    note "installing $2 with apt-get"
-    apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "$2" >/dev/null
-  else
+  command -v "$1" >/dev/null 2>&1 || apt_install "$2" ||
     fail "$1 is missing. Install it (Debian, Ubuntu: sudo apt-get install $2; macOS: brew install $2) and run this again."
-  fi
+}
+
+offer_tool() { # COMMAND PACKAGE, for tests that are skipped without it
+  command -v "$1" >/dev/null 2>&1 || apt_install "$2" || note "$1 is missing: tests that need it are skipped"
 }
 
 find_python() {
@@ -491,6 +496,12 @@ step_project() {
   [ "$fetch_only" = no ] || return 0
   use_python
   say "The project, with: $extras"
+  if [ "$profile" = test ]; then
+    offer_tool aria2c aria2
+    offer_tool git git
+    offer_tool chromium chromium
+    offer_tool chromedriver chromium-driver
+  fi
   local key
   key=$(printf '%s %s' "$project_dir" "$extras" | cat - pyproject.toml constraints.txt | sha256)
   if recorded_as_done project "$key"; then

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from bench.own_function import own_function
 from bench.per_job import BenchmarkJobError
-from bench.photos import jpeg, photo
 from bench.rows import Row, Spread
 from bench.slow_server import slow_server
 from handler.job_pool import JobPool
@@ -24,8 +23,8 @@ _SEQUENTIAL_SHARE = 5
 
 def measure(scale: Scale) -> list[Row]:
     """Run jobs whose fetch, run and store take equally long: overlapped, and one by one."""
-    photos = [jpeg(photo(_SIDE, number)) for number in range(scale.overlapped_jobs)]
-    with slow_server(lambda number: photos[number], scale.hold_seconds) as url:
+    jobs = scale.overlapped_jobs
+    with slow_server(_SIDE, scale.hold_seconds) as url:
         settings = {
             "bucket_endpoint_url": url,
             "bucket_name": "bench",
@@ -33,13 +32,13 @@ def measure(scale: Scale) -> list[Row]:
             "bucket_secret_access_key": "secret",
         }
         with own_function(settings, node_pack=True) as function:
-            events = [_event(url, number, scale.hold_seconds) for number in range(len(photos))]
+            events = [_event(url, number, scale.hold_seconds) for number in range(jobs)]
             function.invoke(events[0])  # imports what a job needs
             overlapped = _busy_share(function, events, _overlapped)
             sequential = _busy_share(function, events[::_SEQUENTIAL_SHARE], _sequential)
     row = Row(
         group="between jobs",
-        what=f"device busy, {len(photos)} jobs, fetch = run = store = {scale.hold_seconds:g} s",
+        what=f"device busy, {jobs} jobs, fetch = run = store = {scale.hold_seconds:g} s",
         unit="of the time",
         ours=Spread.of([overlapped]),
         other=Spread.of([sequential]),

@@ -34,18 +34,20 @@ class OwnJob:
     Attributes:
         total: From the event to the response.
         nodes: Execution of the graph's nodes.
-        codecs: Decoding the photo and encoding the result, which ComfyUI's own nodes do while they
-            are executed.
+        codecs: Reading and decoding the photo, and encoding the result, which ComfyUI's own nodes
+            do while they are executed; here other jobs are on the device meanwhile.
+        delivery: Handing the result over; other jobs are on the device meanwhile.
     """
 
     total: float
     nodes: float
     codecs: float
+    delivery: float
 
     @property
     def added(self) -> float:
-        """What is neither the nodes' execution nor a codec's work."""
-        return self.total - self.nodes - self.codecs
+        """What is none of these."""
+        return self.total - self.nodes - self.codecs - self.delivery
 
 
 def measure(scale: Scale) -> list[Row]:
@@ -98,8 +100,13 @@ class OwnJobs:
         total = time.perf_counter() - started
         if not isinstance(response, Success) or self._runtime.last is None:
             raise BenchmarkJobError(str(response))
-        codecs = response.timings.fetch + response.timings.encode
-        return OwnJob(total, sum(self._runtime.last.node_seconds.values()), codecs)
+        timings = response.timings
+        return OwnJob(
+            total=total,
+            nodes=sum(self._runtime.last.node_seconds.values()),
+            codecs=timings.fetch + timings.encode,
+            delivery=timings.store,
+        )
 
 
 def _row(what: str, ours: list[float], peer: list[float], goal: str = "") -> Row:

@@ -1,56 +1,86 @@
-"""A server on loopback that gives a photo and takes results, each after a delay."""
+"""A server on loopback that gives photos and takes results, each after a delay.
+
+It is a process of its own (``python -m bench.slow_server SIDE DELAY``), so that what it holds and
+computes is not counted as the function's.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import threading
+import functools
+import subprocess
+import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
+from bench.own_function import PROJECT
+from bench.photos import jpeg, photo
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+_STOP_WITHIN = 10.0
+_DIFFERENT_PHOTOS = 100
 
 
 @contextlib.contextmanager
-def slow_server(photo_of: Callable[[int], bytes], delay: float) -> Iterator[str]:
+def slow_server(side: int, delay: float) -> Iterator[str]:
     """Serve ``GET /<number>``, and take any ``PUT`` as an S3 endpoint does.
 
     Args:
-        photo_of: Gives the photo of a number.
+        side: Pixels of a photo's side.
         delay: Seconds before each answer.
     """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.slow_server", str(side), str(delay)],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        if process.stdout is None:
+            raise RuntimeError("The server's output is not a pipe.")
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+            process.wait(_STOP_WITHIN)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
-            time.sleep(delay)
-            number = int(self.path.strip("/"))
-            self._answer(photo_of(number))
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
 
-        def do_PUT(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            time.sleep(delay)
-            self._answer(b"")
+    def do_GET(self) -> None:
+        number = int(self.path.strip("/")) % _DIFFERENT_PHOTOS
+        time.sleep(float(sys.argv[2]))
+        self._answer(_photo(int(sys.argv[1]), number))
 
-        def log_message(self, *_: object) -> None:
-            """Keep quiet."""
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(float(sys.argv[2]))
+        self._answer(b"")
 
-        def _answer(self, body: bytes) -> None:
-            self.send_response(200)
-            self.send_header("ETag", '"0"')
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("ETag", '"0"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@functools.cache
+def _photo(side: int, number: int) -> bytes:
+    return jpeg(photo(side, number))
+
+
+if __name__ == "__main__":
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    for prepared in range(_DIFFERENT_PHOTOS):
+        _photo(int(sys.argv[1]), prepared)
+    print(f"http://127.0.0.1:{server.server_port}", flush=True)
+    server.serve_forever()

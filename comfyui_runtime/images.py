@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -37,4 +38,6 @@ class PixelImage:
     def digest(self) -> str:
         """SHA-256 of shape and pixels, in hex: equal digests mean equal images."""
         shape = ",".join(map(str, self.pixels.shape))
-        return hashlib.sha256(shape.encode() + b":" + self.pixels.tobytes()).hexdigest()
+        digest = hashlib.sha256(shape.encode() + b":")
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        return digest.hexdigest()

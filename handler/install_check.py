@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from comfyui_runtime.internals import check_source
 from comfyui_runtime.model_files import ModelFolders, check_model_file
 from comfyui_runtime.patch import default_graph
 from comfyui_runtime.workflow import load_workflow, workflow_names
-from handler.start import boot_options
+from handler.start import boot_options, server_runtime
 from handler.storage import open_storage
 
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ def check_installation(settings: Settings, *, only: str | None, quick: bool) -> 
         only: Name of the one workflow to check; ``None`` for all that are installed.
         quick: Leave out what takes seconds: starting ComfyUI, and writing to the storage.
     """
+    if settings.comfyui_server_url is not None:
+        url = settings.comfyui_server_url
+        yield _finding(
+            "the ComfyUI server answers", lambda: server_runtime(url, settings.stop_grace)
+        )
+        return
     yield _finding(
         f"ComfyUI in {settings.comfyui_dir}", partial(check_source, settings.comfyui_dir)
     )
@@ -80,7 +86,8 @@ def _models(workflow: Workflow, folders: ModelFolders) -> Iterator[Finding]:
 
 def _booted(settings: Settings, workflows: list[Workflow]) -> Iterator[Finding]:
     try:
-        runtime, report = boot(boot_options(settings))
+        # Every file of nodes is imported: a worker would meet one that does not only in a job.
+        runtime, report = boot(replace(boot_options(settings), lazy=False))
     except ServiceError as error:
         yield Finding(f"ComfyUI starts on {settings.device}", error.message)
         return

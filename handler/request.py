@@ -75,9 +75,14 @@ def job_id_of(event: object) -> str:
 
 
 def _fingerprint(event: Event, workflow: Workflow) -> str:
+    # An image may be megabytes of base64: written as JSON, it would take longer than to be hashed.
+    images = {
+        name: hashlib.sha256(source.encode(errors="backslashreplace")).hexdigest()
+        for name, source in event.input.named_images.items()
+    }
     asked_for = {
         "workflow": [workflow.name, workflow.digest],
-        "images": event.input.named_images,
+        "images": images,
         "params": event.input.params,
         "output": event.input.output.model_dump(),
     }

@@ -49,7 +49,7 @@ def start(
     """
     storage = storage or open_storage(settings)
     if settings.comfyui_server_url is not None:
-        runtime: Runtime = _server_runtime(settings.comfyui_server_url, settings.stop_grace)
+        runtime: Runtime = server_runtime(settings.comfyui_server_url, settings.stop_grace)
     else:
         runtime, report = _booted(settings)
         _log(report)
@@ -75,7 +75,13 @@ def _booted(settings: Settings) -> tuple[InProcessRuntime, BootReport]:
     return runtime, replace(report, phases=phases)
 
 
-def _server_runtime(url: str, stop_grace: float) -> Runtime:
+def server_runtime(url: str, stop_grace: float) -> Runtime:
+    """Return the runtime on a ComfyUI server that answers.
+
+    Raises:
+        ConfigurationError: The packages that it needs are not installed.
+        ServerUnreachableError: The server does not answer.
+    """
     try:
         from comfyui_runtime.server_runtime import ServerRuntime
     except ModuleNotFoundError as error:

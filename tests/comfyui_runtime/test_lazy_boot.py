@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -10,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from comfyui_runtime.cancellation import Cancellation
+from comfyui_runtime.errors import MissingNodeClassError
+from comfyui_runtime.graph import parse_graph
 from comfyui_runtime.node_index import read_node_index
+from comfyui_runtime.patch import PatchedGraph
 
 BOOT = """
 import importlib, json, sys, tempfile, warnings
@@ -126,3 +131,27 @@ def test_lazy_modules_do_their_work_at_first_use(comfyui_dir, tmp_path):
         "beta": 5,
         "server": "InProcessPromptServer",
     }
+
+
+def run(runtime, graph, photo):
+    return runtime.run(PatchedGraph(parse_graph(graph), {"1": photo}), Cancellation(60))
+
+
+def test_node_that_sends_messages_through_comfyuis_server_runs(runtime, photo):
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "photo.png"}},
+        "2": {"class_type": "GetImageSize", "inputs": {"image": ["1", 0]}},
+        "3": {"class_type": "PreviewAny", "inputs": {"source": ["2", 0]}},
+    }
+    assert set(run(runtime, graph, photo).node_seconds) == {"1", "2", "3"}
+
+
+def test_class_whose_file_does_not_import_is_missing_with_the_reason(runtime, photo):
+    if importlib.util.find_spec("torchaudio") is not None:
+        pytest.skip("all of ComfyUI's node files import here")
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "photo.png"}},
+        "2": {"class_type": "EmptyAudio", "inputs": {}},
+    }
+    with pytest.raises(MissingNodeClassError, match="No module named 'torchaudio'"):
+        run(runtime, graph, photo)

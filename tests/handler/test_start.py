@@ -16,6 +16,7 @@ from PIL import Image
 
 from comfyui_runtime.errors import ServerUnreachableError
 from handler.errors import ConfigurationError
+from handler.install_check import Finding, check_installation
 from handler.response import Success
 from handler.settings import load_settings
 from handler.start import start
@@ -95,3 +96,11 @@ def test_address_of_a_server_must_be_one_of_http(monkeypatch):
     monkeypatch.setenv("COMFYUI_SERVER_URL", "127.0.0.1:8188")
     with pytest.raises(ConfigurationError, match="COMFYUI_SERVER_URL"):
         load_settings()
+
+
+def test_check_of_an_installation_asks_the_server_alone(server_url, tmp_path):
+    settings = load_settings(
+        comfyui_server_url=server_url, comfyui_dir=tmp_path / "nowhere", results_dir=tmp_path
+    )
+    findings = list(check_installation(settings, only=None, quick=False))
+    assert findings == [Finding("the ComfyUI server answers")]
