@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import requests
+from runtime_support import assert_next_job_runs, chain, run
 from server_support.tcp_relay import TcpRelay
 
 from comfyui_runtime.cancellation import Cancellation
@@ -40,31 +41,6 @@ def relay(server_url):
     relay = TcpRelay(server_url)
     yield relay
     relay.close()
-
-
-def chain(photo: PixelImage, class_type: str, **inputs: object) -> PatchedGraph:
-    """A photo through one node into a picture."""
-    graph = {
-        "1": {"class_type": "LoadImage", "inputs": {"image": "photo.png"}},
-        "2": {
-            "class_type": class_type,
-            "inputs": {"image": ["1", 0], **inputs},
-            "_meta": {"title": "The node"},
-        },
-        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "x"}},
-    }
-    return PatchedGraph(parse_graph(graph), {"1": photo})
-
-
-def run(runtime, patched, on_progress=None, timeout=60.0):
-    return runtime.run(patched, Cancellation(timeout), on_progress)
-
-
-def assert_next_job_runs(runtime: ServerRuntime, photo: PixelImage) -> None:
-    result = run(runtime, chain(photo, "ImageInvert"))
-    inverted = 255 - photo.pixels.astype(int)
-    # ComfyUI truncates to whole numbers, so a value may end one lower.
-    assert np.abs(inverted - result.outputs[0].image.pixels).max() <= 1
 
 
 def test_picture_comes_out_as_the_nodes_made_it(runtime, photo):

@@ -33,6 +33,7 @@ SAMPLES = {
     SecretStr: ("a long secret", SecretStr("a long secret")),
     Path: ("/elsewhere", Path("/elsewhere")),
     tuple[Path, ...]: ("/a/models, /b,", (Path("/a/models"), Path("/b"))),
+    tuple[str, ...]: ("ghibli, illustrate,", ("ghibli", "illustrate")),
     frozenset[str]: ("one.test, two.test:80,", frozenset({"one.test", "two.test:80"})),
 }
 
