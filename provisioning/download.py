@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 import os
 import subprocess
-import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -95,19 +94,18 @@ def fetch(downloads: Sequence[Download], tokens: Mapping[str, str]) -> list[Down
         if download.part.exists() and not download.control.exists():
             # Without aria2's record nothing tells which of its bytes were ever written.
             download.part.unlink()
-    # The list may carry tokens: it is readable by this user only, and gone afterwards.
-    with tempfile.NamedTemporaryFile("w", prefix="aria2-", encoding="utf-8") as input_file:
-        input_file.write("".join(entries))
-        input_file.flush()
-        subprocess.run(  # noqa: S603  # a fixed program; what varies is in the file
-            [  # noqa: S607  # found on PATH: its place differs by system
-                "aria2c",
-                *ARIA2_OPTIONS,
-                f"--stop-with-process={os.getpid()}",
-                f"--input-file={input_file.name}",
-            ],
-            check=False,
-        )
+    # Through a pipe, since the list may carry tokens: a file could outlive a run that is killed.
+    subprocess.run(  # noqa: S603  # a fixed program; what varies is its input
+        [  # noqa: S607  # found on PATH: its place differs by system
+            "aria2c",
+            *ARIA2_OPTIONS,
+            f"--stop-with-process={os.getpid()}",
+            "--input-file=-",
+        ],
+        input="".join(entries),
+        text=True,
+        check=False,
+    )
     return [
         download
         for download in downloads

@@ -16,8 +16,6 @@ from comfyui_runtime.tagging import Choice, choose_tags, load_tagger, prompt_tex
 
 MODEL = "generated.onnx"
 
-pytestmark = pytest.mark.comfyui
-
 
 @pytest.fixture(scope="module")
 def model_file(booted):
