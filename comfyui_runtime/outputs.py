@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.nodes.image_io import UI_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from comfyui_runtime.graph import NodeId
     from comfyui_runtime.images import PixelImage
@@ -80,11 +81,12 @@ def read_scratch_file(scratch: Path, entry: object) -> NamedFile | None:
 def clear_scratch(scratch: Path) -> None:
     """Remove every file that the last run left."""
     for name in ("input", "output", "temp"):
-        for path in (scratch / name).iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        with os.scandir(scratch / name) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry)
+                else:
+                    Path(entry).unlink()
 
 
 def _of_node(node_id: NodeId, report: Mapping[str, Any], read: ReadFile) -> Iterator[Output]:

@@ -151,19 +151,23 @@ def load_workflow(folder: Path, name: str) -> Workflow:
         UnknownWorkflowError: There is no such workflow; ``details["allowed"]`` lists what is.
         WorkflowError: Its files are wrong; the message names the file and the place.
     """
-    # The name is the caller's: it becomes part of a path only once a folder is known to bear it.
+    # The name is the caller's: one of this pattern cannot lead out of the folder.
+    if not (_NAME.fullmatch(name) and (folder / name / MANIFEST_FILE).exists()):
+        raise _not_there(folder, name)
+    return _parse(name, _read(folder, name, MANIFEST_FILE), _read(folder, name, GRAPH_FILE))
+
+
+def _not_there(folder: Path, name: str) -> UnknownWorkflowError | WorkflowError:
     names = workflow_names(folder)
-    if name not in names:
-        raise UnknownWorkflowError(
-            f'There is no workflow "{name}". Installed: {", ".join(names) or "none"}.',
-            allowed=list[JsonValue](names),
-        )
-    if not _NAME.fullmatch(name):
-        raise WorkflowError(
+    if name in names:
+        return WorkflowError(
             f'Rename the folder "{name}": the name of a workflow has lower-case letters, digits, '
             "_ and - only."
         )
-    return _parse(name, _read(folder, name, MANIFEST_FILE), _read(folder, name, GRAPH_FILE))
+    return UnknownWorkflowError(
+        f'There is no workflow "{name}". Installed: {", ".join(names) or "none"}.',
+        allowed=list[JsonValue](names),
+    )
 
 
 # Every job loads its workflow, so that a changed file counts at once; the same bytes are parsed

@@ -203,14 +203,14 @@ class TestMakingAPicture:
 
     def test_progress_and_previews_are_shown_while_it_works(self, page):
         page.open().choose_workflow("previews")
-        page.set_parameter("steps", 40)
+        page.set_parameter("steps", 80)
         page.set_parameter("seconds", 0.05)
         page.choose_photo(LAKE)
         page.run()
         page.wait_for_state("working")
         page.wait_until(lambda: page.text("percent") not in {"", "0 %"})
+        page.wait_until(lambda: re.fullmatch(r"Steps, step \d+ of 80", page.text("node")))
         assert page.text("phase") == "Making the picture"
-        assert re.fullmatch(r"Steps, step \d+ of 40", page.text("node"))
         assert re.match(r"\d+ % · ", page.driver.title)
         after = page.by_id("after")
         page.wait_until(lambda: after.get_attribute("src").startswith("data:image/jpeg;base64,"))
