@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from handler.invoke import Function
 
 _SIDE = 512
+_IN_A_ROW = 10
 
 
 class BenchmarkJobError(Exception):
@@ -51,7 +52,8 @@ class OwnJob:
 
 
 def measure(scale: Scale) -> list[Row]:
-    """Run jobs of both kinds in turn, each on a picture of its own."""
+    """Run ten jobs of each kind in turn, each on a picture of its own."""
+    images = [jpeg(photo(_SIDE, number)) for number in range(scale.jobs + 1)]
     ours, peer = [], []
     with (
         own_function() as function,
@@ -59,10 +61,10 @@ def measure(scale: Scale) -> list[Row]:
         stock_server(function.settings.comfyui_dir, Path(folder)) as server,
     ):
         own_jobs = OwnJobs(function)
-        for number in range(scale.jobs + 1):
-            image = jpeg(photo(_SIDE, number))
-            ours.append(own_jobs.run(image))
-            peer.append(run_peer_job(server.url, image))
+        for start in range(0, len(images), _IN_A_ROW):
+            row = images[start : start + _IN_A_ROW]
+            ours += [own_jobs.run(image) for image in row]
+            peer += [run_peer_job(server.url, image) for image in row]
     ours, peer = ours[1:], peer[1:]  # the first of each imports what it needs
     return [
         _row("in all", [job.total for job in ours], [job.total_seconds for job in peer]),

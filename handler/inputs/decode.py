@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import struct
@@ -84,7 +85,8 @@ def decode_image(name: str, data: bytes, *, max_pixels: int) -> PixelImage:
             if image.width * image.height > max_pixels:
                 raise _too_many_pixels(name, max_pixels, width=image.width, height=image.height)
             image.load()
-            return PixelImage(np.asarray(in_srgb(_upright(image))))
+            pixels = np.asarray(in_srgb(_upright(image)))
+            return PixelImage(pixels, hashlib.sha256(data).hexdigest())
 
 
 def _silence_pillow() -> None:
