@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import botocore.session
@@ -185,7 +186,7 @@ def test_sagemaker_endpoint_runs_the_model_on_a_gpu():
 
 def test_sagemaker_image_is_the_worker_with_serve_as_its_argument():
     path = DEPLOY / "sagemaker" / "Dockerfile"
-    subprocess.run(["hadolint", path], check=True)
+    subprocess.run([Path(sys.executable).parent / "hadolint", path], check=True)
     lines = path.read_text().splitlines()
     assert f"ENTRYPOINT {json.dumps(SERVE[:-1])}" in lines
     assert f"CMD {json.dumps(SERVE[-1:])}" in lines
