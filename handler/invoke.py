@@ -158,7 +158,9 @@ def _encode(
             f"The workflow {request.workflow.name} ran but made no file. Its graph must end in an "
             "output node, such as SaveImage, whatever the parameters are."
         )
-    metadata = {"prompt": json.dumps(patched.graph.to_api())}
+    metadata = {}
+    if request.output.embed_workflow:
+        metadata["prompt"] = json.dumps(patched.graph.to_api())
 
     def encode(output: Output) -> EncodedFile:
         if isinstance(output, ImageOutput):

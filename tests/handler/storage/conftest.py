@@ -7,7 +7,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from handler.encode import EncodedFile
 from handler.settings import Settings
@@ -23,21 +22,12 @@ def _no_storage_in_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
 
 
-@pytest.fixture(scope="session")
-def moto_url():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def s3(moto_url):
+def s3(s3_url):
     """A client of the test's own, to look at what was stored."""
     client = boto3.client(
         "s3",
-        endpoint_url=moto_url,
+        endpoint_url=s3_url,
         region_name="us-east-1",
         aws_access_key_id="test",
         aws_secret_access_key="test",
@@ -64,13 +54,13 @@ def settings(tmp_path):
 
 
 @pytest.fixture
-def bucket_settings(settings, moto_url, bucket):
+def bucket_settings(settings, s3_url, bucket):
     """Make settings for the test's own bucket."""
 
     def make(**fields):
         return settings(
             **{
-                "bucket_endpoint_url": moto_url,
+                "bucket_endpoint_url": s3_url,
                 "bucket_name": bucket,
                 "bucket_access_key_id": "test",
                 "bucket_secret_access_key": "test",

@@ -62,9 +62,9 @@ def test_a_key_with_escapes_in_it_is_fetched_from_its_url(bucket_settings, photo
         assert fetch(stored.url)[0] == photo.data
 
 
-def test_a_public_url_has_no_signature(bucket_settings, photo, moto_url, bucket):
+def test_a_public_url_has_no_signature(bucket_settings, photo, s3_url, bucket):
     stored = open_storage(bucket_settings()).store(photo, "job/0.png", Output(url="public"))
-    assert stored.url == f"{moto_url}/{bucket}/job/0.png"
+    assert stored.url == f"{s3_url}/{bucket}/job/0.png"
 
 
 def test_a_public_address_of_its_own_is_used(bucket_settings, photo):
@@ -182,8 +182,8 @@ def test_a_storage_that_does_not_answer_is_unavailable_in_time(bucket_settings, 
     assert failed.value.details["reason"] == "ReadTimeoutError"
 
 
-def test_missing_keys_are_told(settings, photo, moto_url):
-    keyless = settings(bucket_endpoint_url=moto_url, bucket_name="photos")
+def test_missing_keys_are_told(settings, photo, s3_url):
+    keyless = settings(bucket_endpoint_url=s3_url, bucket_name="photos")
     with pytest.raises(StorageError, match="BUCKET_ACCESS_KEY_ID"):
         open_storage(keyless).store(photo, "job/0.png", Output())
 
