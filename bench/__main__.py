@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from bench.machine import Machine, this_machine
 from bench.rows import Row, markdown_table
 from bench.scale import FULL, QUICK
-from comfyui_runtime.internals import SUPPORTED_VERSION
+from comfyui_runtime.in_process.comfy import SUPPORTED_VERSION
 
 MEASUREMENTS = ("cold_start", "per_job", "encoding", "between_jobs", "flatness", "checkpoint")
 _ROWS = TypeAdapter(list[Row])

@@ -9,13 +9,13 @@ from bench.own_function import own_function
 from bench.per_job import BenchmarkJobError
 from bench.rows import Row, Spread
 from bench.slow_server import slow_server
-from handler.job_pool import JobPool
-from handler.response import Success
+from handler.contract.response import Success
+from handler.job.pool import JobPool
 
 if TYPE_CHECKING:
     from bench.scale import Scale
-    from handler.invoke import Function
-    from handler.response import Response
+    from handler.contract.response import Response
+    from handler.job.invoke import Function
 
 _SIDE = 256
 _SEQUENTIAL_SHARE = 5

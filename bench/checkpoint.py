@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from bench.own_function import own_function
 from bench.rows import Row, Spread
-from comfyui_runtime.read_ahead import ReadAhead
+from comfyui_runtime.in_process.read_ahead import ReadAhead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from bench.own_function import PROJECT, own_function
-from handler.response import Success
+from handler.contract.response import Success
 
 _MODULES = {"comfy.sd": "CLIP", "comfy.samplers": "KSampler", "comfy.controlnet": "ControlNet"}
 

@@ -16,11 +16,11 @@ from bench.own_function import PROJECT
 from bench.photos import as_base64, jpeg, photo
 from bench.rows import Row, Spread
 from bench.stock_server import stock_server
-from comfyui_runtime.cancellation import Cancellation
-from comfyui_runtime.parameters import resolve_parameters
-from comfyui_runtime.patch import patch
-from comfyui_runtime.server_runtime import ServerRuntime
-from comfyui_runtime.workflow import load_workflow
+from comfyui_runtime.remote.runtime import ServerRuntime
+from comfyui_runtime.run.cancellation import Cancellation
+from comfyui_runtime.workflow.manifest import load_workflow
+from comfyui_runtime.workflow.parameters import resolve_parameters
+from comfyui_runtime.workflow.patch import patch
 from handler.settings import load_settings
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ import numpy as np
 from bench.own_function import own_function
 from bench.photos import photo
 from bench.rows import Row, Spread
-from comfyui_runtime.nodes.image_io import UI_KEY, ImageOutput
-from handler.encode import encode_image
-from handler.event import Output
+from comfyui_runtime.in_process.pictures import ImageOutput
+from comfyui_runtime.run.outputs import UI_KEY
+from handler.contract.event import Output
+from handler.job.encode import encode_image
 
 if TYPE_CHECKING:
     from bench.scale import Scale

@@ -13,13 +13,13 @@ from bench.per_job import BenchmarkJobError, OwnJobs
 from bench.photos import jpeg, photo
 from bench.rows import Row, Spread
 from bench.slow_server import slow_server
-from handler.job_pool import JobPool
-from handler.response import Success
+from handler.contract.response import Success
+from handler.job.pool import JobPool
 
 if TYPE_CHECKING:
     from bench.held import Held
     from bench.scale import Scale
-    from handler.invoke import Function
+    from handler.job.invoke import Function
 
 _SIDE = 512
 _SETTLED_AFTER = 0.1

@@ -8,13 +8,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from handler.job.start import start
 from handler.settings import load_settings
-from handler.start import start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from handler.invoke import Function
+    from handler.job.invoke import Function
 
 PROJECT = Path(__file__).resolve().parent.parent
 WORKFLOWS = Path(__file__).parent / "workflows"

@@ -7,8 +7,8 @@ import uuid
 from dataclasses import dataclass
 
 from comfyui_runtime.errors import GraphError
-from comfyui_runtime.server_client import RunRecord, ServerAddress, ServerClient
-from comfyui_runtime.server_socket import ServerSocket
+from comfyui_runtime.remote.client import RunRecord, ServerAddress, ServerClient
+from comfyui_runtime.remote.socket import ServerSocket
 
 _DEADLINE = 120.0
 

@@ -14,11 +14,11 @@ from bench.photos import as_base64, jpeg, photo
 from bench.recording_runtime import RecordingRuntime
 from bench.rows import Row, Spread
 from bench.stock_server import stock_server
-from handler.response import Success
+from handler.contract.response import Success
 
 if TYPE_CHECKING:
     from bench.scale import Scale
-    from handler.invoke import Function
+    from handler.job.invoke import Function
 
 _SIDE = 512
 _IN_A_ROW = 10

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from comfyui_runtime.images import PixelImage
+from comfyui_runtime.workflow.images import PixelImage
 
 _SAMPLE = Path(__file__).resolve().parent.parent / "samples" / "lake.jpg"
 

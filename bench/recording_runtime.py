@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from comfyui_runtime.cancellation import Cancellation
-    from comfyui_runtime.patch import PatchedGraph
-    from comfyui_runtime.progress import OnProgress
-    from comfyui_runtime.run import RunResult, Runtime
+    from comfyui_runtime.run.cancellation import Cancellation
+    from comfyui_runtime.run.progress import OnProgress
+    from comfyui_runtime.run.runtime import RunResult, Runtime
+    from comfyui_runtime.workflow.patch import PatchedGraph
 
 
 class RecordingRuntime:

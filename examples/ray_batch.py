@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from handler.job_pool import JobPool
+from handler.job.pool import JobPool
+from handler.job.start import start
 from handler.settings import load_settings
-from handler.start import start
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from handler.errors import ConfigurationError
+from handler.contract.errors import ConfigurationError
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 

@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from places import PROJECT, TESTS
 
 from bench.stock_server import stock_server
-from comfyui_runtime.boot import BootReport, boot
-from comfyui_runtime.images import PixelImage
-from comfyui_runtime.options import BootOptions
-from comfyui_runtime.run import InProcessRuntime
+from comfyui_runtime.in_process.boot import BootReport, boot
+from comfyui_runtime.in_process.options import BootOptions
+from comfyui_runtime.in_process.runtime import InProcessRuntime
+from comfyui_runtime.workflow.images import PixelImage
 
-PROJECT = Path(__file__).resolve().parent.parent
-NODE_PACKS = Path(__file__).parent / "node_packs"
+NODE_PACKS = TESTS / "node_packs"
 
 # How long an example takes on a busy machine says nothing about the code.
 settings.register_profile("project", deadline=None)

@@ -10,12 +10,11 @@ import sys
 import termios
 import urllib.request
 from io import BytesIO
-from pathlib import Path
 
 import pytest
 from PIL import Image
+from places import PROJECT
 
-PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text()
 
 

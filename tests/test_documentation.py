@@ -2,16 +2,15 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
+from places import PROJECT
 
-import handler.errors  # noqa: F401 - the codes below are those of every loaded class
+import handler.contract.errors  # noqa: F401 - the codes below are those of every loaded class
 from comfyui_runtime.errors import ServiceError
 from handler.cli import main
-from handler.event import parse_event
+from handler.contract.event import parse_event
 
-PROJECT = Path(__file__).resolve().parent.parent
 PAGES = sorted([PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")])
 
 

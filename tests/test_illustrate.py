@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import base64
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from places import PROJECT
 
-from comfyui_runtime.parameters import IntegerParameter, NumberParameter
-from comfyui_runtime.workflow import load_workflow
-from handler.deliver import Delivery
+from comfyui_runtime.workflow.manifest import load_workflow
+from comfyui_runtime.workflow.parameters import IntegerParameter, NumberParameter
 from handler.inputs import InputFetcher
-from handler.invoke import Function
+from handler.job.deliver import Delivery
+from handler.job.invoke import Function
 from handler.settings import load_settings
-from handler.storage import open_kept_results, open_storage
+from handler.shelf import open_kept_results, open_storage
 
-PROJECT = Path(__file__).resolve().parent.parent
 PARAMETERS = load_workflow(PROJECT / "workflows", "illustrate").manifest.parameters
 SMALL = {"megapixels": 0.1}
 BOUNDS = [

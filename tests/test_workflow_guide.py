@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from places import PROJECT
 
-PROJECT = Path(__file__).resolve().parent.parent
 GUIDE = (PROJECT / "docs" / "workflows.md").read_text()
 
 

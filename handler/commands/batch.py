@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
-    from handler.platforms.batch.run import BatchOptions, BatchProgress
+    from handler.batch.run import BatchOptions, BatchProgress
 
 DONE = 0
 SOME_FAILED = 1
@@ -87,7 +87,7 @@ def execute(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     options = _options(args)
     from comfyui_runtime.errors import BootError, ServiceError
-    from handler.platforms.batch.run import run_batch
+    from handler.batch.run import run_batch
 
     stop = threading.Event()
     _set_at_first_signal(stop)
@@ -107,9 +107,9 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> BatchOptions:
-    from handler.errors import ConfigurationError
-    from handler.platforms.batch.job import Shard
-    from handler.platforms.batch.run import BatchOptions
+    from handler.batch.job import Shard
+    from handler.batch.run import BatchOptions
+    from handler.contract.errors import ConfigurationError
 
     if args.attempts < 1 or not args.lease > 0:
         raise ConfigurationError("--attempts has to be 1 or more, and --lease more than 0.")

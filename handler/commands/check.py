@@ -29,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def execute(args: argparse.Namespace) -> int:
     """Print each finding."""
     settings = settings_of(args)
-    from handler.install_check import check_installation
+    from handler.commands.install_check import check_installation
 
     status = 0
     for finding in check_installation(settings, only=args.workflow, quick=args.quick):

@@ -61,7 +61,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 
 def _param(text: str) -> tuple[str, Any]:
-    from handler.errors import EventError
+    from handler.contract.errors import EventError
 
     name, separator, value = text.partition("=")
     if not separator:

@@ -18,8 +18,8 @@ from handler.commands.options import (
 if TYPE_CHECKING:
     import argparse
 
-    from handler.job_progress import JobProgress, OnJobProgress
-    from handler.response import Response
+    from handler.contract.progress import JobProgress, OnJobProgress
+    from handler.contract.response import Response
 
 _EVENT_OPTIONS = ("workflow", "image", "param", "format", "id")
 # What follows the sign is more than the padding at the end of base64.
@@ -53,9 +53,9 @@ def execute(args: argparse.Namespace) -> int:
     event = event_of(args)
     settings = settings_of(args)
     from comfyui_runtime.errors import ServiceError
-    from handler.event import parse_event
-    from handler.request import job_id_of, validate_request
-    from handler.response import Success, failure
+    from handler.contract.event import parse_event
+    from handler.contract.response import Success, failure
+    from handler.job.request import job_id_of, validate_request
 
     try:
         # ComfyUI takes seconds to start: not for an event that cannot be carried out.
@@ -64,7 +64,7 @@ def execute(args: argparse.Namespace) -> int:
         _print(failure(job_id_of(event), error))
         return 1
 
-    from handler.start import start
+    from handler.job.start import start
 
     function = start(settings)
     with _ProgressBar() as progress:
@@ -91,8 +91,8 @@ def event_of(args: argparse.Namespace) -> object:
 
 
 def _event_in_file(args: argparse.Namespace) -> object:
-    from handler.errors import EventError
-    from handler.local_images import read_local_file
+    from handler.contract.errors import EventError
+    from handler.inputs.local_images import read_local_file
 
     options = [f"--{name}" for name in _EVENT_OPTIONS if getattr(args, name)]
     if options:
@@ -108,7 +108,7 @@ def _event_in_file(args: argparse.Namespace) -> object:
 
 
 def _images(texts: list[str]) -> dict[str, str]:
-    from handler.errors import EventError
+    from handler.contract.errors import EventError
 
     images: dict[str, str] = {}
     for text in texts:
@@ -123,7 +123,7 @@ def _images(texts: list[str]) -> dict[str, str]:
 
 def _image(text: str) -> tuple[str, str]:
     """Return name and source; a file on this machine becomes a data URI, as a caller sends it."""
-    from handler.local_images import inline_local_image, is_local_file
+    from handler.inputs.local_images import inline_local_image, is_local_file
 
     named = None if is_local_file(text) else _NAMED.fullmatch(text)
     name, source = named.groups() if named else ("image", text)

@@ -20,8 +20,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def execute(args: argparse.Namespace) -> int:
     """Print the schema."""
-    from comfyui_runtime.workflow import load_workflow
-    from handler.schema import event_schema, response_schema, workflow_event_schema
+    from comfyui_runtime.workflow.manifest import load_workflow
+    from handler.contract.schema import event_schema, response_schema, workflow_event_schema
     from handler.settings import load_settings
 
     if args.response:

@@ -23,6 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def execute(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
-    from handler.platforms.http import serve
+    from handler.http import serve
+    from handler.platforms.http_platforms import platform_routers
 
-    return serve(settings_of(args))
+    return serve(settings_of(args), platform_routers())

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from comfyui_runtime.parameters import Parameter
-    from comfyui_runtime.workflow import Workflow
+    from comfyui_runtime.workflow.manifest import Workflow
+    from comfyui_runtime.workflow.parameters import Parameter
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def execute(args: argparse.Namespace) -> int:
     """Print the list."""
-    from comfyui_runtime.workflow import load_workflow, workflow_names
+    from comfyui_runtime.workflow.manifest import load_workflow, workflow_names
     from handler.settings import load_settings
 
     folder = load_settings().workflows_dir
@@ -53,7 +53,7 @@ def _lines(workflow: Workflow) -> Iterator[str]:
 
 
 def _allowed(parameter: Parameter) -> str:
-    from handler.schema import parameter_schema
+    from handler.contract.schema import parameter_schema
 
     schema = parameter_schema(parameter)
     default = json.dumps(schema["default"], ensure_ascii=False) if "default" in schema else "drawn"

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from handler.errors import ConfigurationError
+from handler.contract.errors import ConfigurationError
 from handler.inputs.urls import normalise_host
 
 if TYPE_CHECKING:

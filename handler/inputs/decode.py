@@ -20,8 +20,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from comfyui_runtime.images import PixelImage
-from handler.errors import InputError, InputTooLargeError, NotAnImageError
+from comfyui_runtime.workflow.images import PixelImage
+from handler.contract.errors import InputError, InputTooLargeError, NotAnImageError
 from handler.inputs.colours import UndefinedRangeError, in_srgb
 from handler.inputs.jpeg_scans import count_jpeg_scans
 

@@ -14,8 +14,8 @@ from handler.inputs.source import HttpSource, InlineSource, ObjectSource, parse_
 from handler.inputs.time_limit import TimeLimit
 
 if TYPE_CHECKING:
-    from comfyui_runtime.cancellation import Cancellation
-    from comfyui_runtime.images import PixelImage
+    from comfyui_runtime.run.cancellation import Cancellation
+    from comfyui_runtime.workflow.images import PixelImage
     from handler.settings import Settings
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpcore
 
-from handler.errors import FetchError, InputTooLargeError
+from handler.contract.errors import FetchError, InputTooLargeError
 from handler.inputs.addresses import AddressGuard
 from handler.inputs.http_failures import TransientFetchError, explain_failures, status_error
 from handler.inputs.network import GuardedNetwork

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import httpcore
 
-from handler.errors import FetchError, FetchUnavailableError, ForbiddenAddressError
+from handler.contract.errors import FetchError, FetchUnavailableError, ForbiddenAddressError
 from handler.inputs.addresses import RefusedAddressError
 
 if TYPE_CHECKING:

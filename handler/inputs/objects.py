@@ -7,7 +7,7 @@ import functools
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NoReturn
 
-from handler.errors import (
+from handler.contract.errors import (
     FetchError,
     FetchUnavailableError,
     ForbiddenAddressError,
@@ -109,14 +109,14 @@ class ObjectReader:
 
     @functools.cached_property
     def _buckets(self) -> frozenset[str]:
-        from handler.s3 import resolve_bucket
+        from handler.shelf.s3 import resolve_bucket
 
         own = resolve_bucket(self._settings)
         return self._settings.input_buckets | ({own.name} if own else set())
 
     @functools.cached_property
     def _client(self) -> S3Client:
-        from handler.s3 import s3_client
+        from handler.shelf.s3 import s3_client
 
         return s3_client(self._settings)
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
-from handler.errors import InputError, InputTooLargeError
+from handler.contract.errors import InputError, InputTooLargeError
 from handler.inputs.urls import HttpUrl, parse_http_url
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31}):")  # RFC 3986, section 3.1

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from comfyui_runtime.cancellation import Cancellation
+    from comfyui_runtime.run.cancellation import Cancellation
 
 WAIT_STEP = 0.25
 """Longest wait, in seconds, that does not look at the cancellation in between."""

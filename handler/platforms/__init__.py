@@ -1,1 +1,1 @@
-"""One thin adapter a platform: each translates to ``Function.invoke`` and holds no logic."""
+"""One thin adapter per platform: each translates to ``Function.invoke`` and holds no logic."""

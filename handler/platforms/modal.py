@@ -12,17 +12,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.errors import ServiceError
+from handler.contract.response import failure
+from handler.job.request import job_id_of
+from handler.job.start import start
 from handler.log import configure_logging
-from handler.request import job_id_of
-from handler.response import failure
-from handler.start import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastapi import FastAPI
 
-    from handler.platforms.http.service import Service
+    from handler.http.service import Service
     from handler.settings import Settings
 
 # What the start and the first job import, and what touches no GPU when imported. All of it is
@@ -35,7 +35,7 @@ IMPORTED_AHEAD = (
     "scipy.stats",
     "boto3",
     "PIL.Image",
-    "handler.platforms.http.app",
+    "handler.http.app",
 )
 
 
@@ -57,7 +57,7 @@ class ModalContainer:
     """
 
     def __init__(self, settings: Settings, on_broken: Callable[[], None]) -> None:
-        from handler.platforms.http.service import Service
+        from handler.http.service import Service
 
         configure_logging(settings)
         self._service: Service = Service(settings, on_broken)
@@ -81,9 +81,10 @@ class ModalContainer:
 
     def web(self) -> FastAPI:
         """Return the HTTP service around the same pool."""
-        from handler.platforms.http.app import make_app
+        from handler.http.app import make_app
+        from handler.platforms.http_platforms import platform_routers
 
-        return make_app(self._service)
+        return make_app(self._service, platform_routers())
 
     def close(self) -> None:
         """Let running jobs end and hand the others back."""

@@ -13,15 +13,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.errors import ServiceError
-from handler.job_pool import JobPool
-from handler.request import job_id_of
-from handler.response import Failure, failure
-from handler.start import start
+from handler.contract.response import Failure, failure
+from handler.job.pool import JobPool
+from handler.job.request import job_id_of
+from handler.job.start import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from handler.job_progress import JobProgress
+    from handler.contract.progress import JobProgress
     from handler.settings import Settings
 
 _PROGRESS_EVERY = 1.0

@@ -3,11 +3,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
+
+from places import PROJECT
 
 from bench.rows import Row, Spread, markdown_table
-
-PROJECT = Path(__file__).parents[2]
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:

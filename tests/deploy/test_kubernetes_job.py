@@ -1,17 +1,17 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import kubernetes_validate
 import pytest
 import yaml
+from places import PROJECT
 
+from handler.batch.job import Shard
 from handler.commands import batch as batch_command
-from handler.platforms.batch.job import Shard
 from handler.settings import Settings
 
-FILE = Path(__file__).parents[2] / "deploy" / "kubernetes-job.yaml"
+FILE = PROJECT / "deploy" / "kubernetes-job.yaml"
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import sys
 
+from handler.job.start import start
 from handler.log import configure_logging
 from handler.settings import load_settings
-from handler.start import start
 
 
 def main() -> None:

@@ -30,8 +30,8 @@ import pytest
 from generated_models import ensure_generated_models
 from moto.server import ThreadedMotoServer
 from PIL import Image
+from places import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
 NODE_PACKS = PROJECT / "tests" / "node_packs"
 BUCKET = "pictures"
 GIB = 1024**3

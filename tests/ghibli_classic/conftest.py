@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from places import PROJECT
 
-from comfyui_runtime import internals
-from comfyui_runtime.workflow import Workflow, load_workflow
+from comfyui_runtime.in_process import comfy
+from comfyui_runtime.workflow.manifest import Workflow, load_workflow
 from ghibli_classic.node_definitions import Definition, core_definition, recorded_definitions
 from ghibli_classic.stand_ins import Calls, StandIns, stand_in_classes
 
-WORKFLOWS = Path(__file__).parents[2] / "workflows"
+WORKFLOWS = PROJECT / "workflows"
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +43,7 @@ def model_files(classic, booted) -> dict[str, frozenset[str]]:
 @pytest.fixture(scope="module")
 def definitions(classic, recorded, model_files) -> dict[str, Definition]:
     """Of every class of the graph: the packs' as recorded, ComfyUI's as it declares them."""
-    classes = internals.node_classes()
+    classes = comfy.node_classes()
     core = {node.class_type for node in classic.graph.nodes.values()} - recorded.keys()
     return recorded | {name: core_definition(classes[name]) for name in core}
 
@@ -58,7 +57,7 @@ def stand_ins(recorded) -> StandIns:
 @pytest.fixture
 def calls(stand_ins, booted) -> Calls:
     """Stand-ins for the packs' classes in ComfyUI's table, and the calls that they get."""
-    table = internals.node_classes()
+    table = comfy.node_classes()
     table.update(stand_ins.classes)
     stand_ins.calls.clear()
     yield stand_ins.calls

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
 
-from comfyui_runtime.graph import Graph, Link, Node, as_link
+from comfyui_runtime.workflow.graph import Graph, Link, Node, as_link
 from ghibli_classic.node_definitions import WILDCARD, Definition, Input
 
 # Left by the upload button of ComfyUI's web page, which writes it into the graphs it exports.

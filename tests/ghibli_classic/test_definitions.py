@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 
 import pytest
+from places import PROJECT
 
-from comfyui_runtime import internals
-from comfyui_runtime.graph import Link
+from comfyui_runtime.in_process import comfy
+from comfyui_runtime.workflow.graph import Link
 
-PROJECT = Path(__file__).parents[2]
 # SHA-256 of the graph of the system that this one follows, as JSON with sorted keys and without
 # spaces, the photo's address and the negative prompt emptied.
 ORIGINAL_GRAPH = "d550f1e2f82b199d5fa7dbb8357626465b48cdb00defe9ee42ce4561da32d115"
@@ -45,7 +44,7 @@ def test_terms_that_name_what_people_are_are_in_neither_text_and_in_the_document
 
 def test_every_class_that_comfyui_lacks_names_its_pack_and_is_recorded(classic, recorded, booted):
     needed = {node.class_type for node in classic.graph.nodes.values()}
-    missing = needed - internals.node_class_names()
+    missing = needed - comfy.node_class_names()
     assert missing == set(classic.manifest.node_packs) == set(recorded)
 
 

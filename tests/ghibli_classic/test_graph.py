@@ -6,13 +6,14 @@ with stand-ins that declare what is recorded.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from places import PROJECT
 
 from comfyui_runtime.errors import GraphError, MissingModelError
-from comfyui_runtime.graph import Graph, parse_graph
-from comfyui_runtime.parameters import (
+from comfyui_runtime.in_process.validate import validate_graph
+from comfyui_runtime.workflow.graph import Graph, parse_graph
+from comfyui_runtime.workflow.manifest import load_workflow
+from comfyui_runtime.workflow.parameters import (
     SEED_MAX,
     ChoiceParameter,
     IntegerParameter,
@@ -22,14 +23,10 @@ from comfyui_runtime.parameters import (
     StringParameter,
     resolve_parameters,
 )
-from comfyui_runtime.patch import patch
-from comfyui_runtime.validate import validate_graph
-from comfyui_runtime.workflow import load_workflow
+from comfyui_runtime.workflow.patch import patch
 from ghibli_classic.graph_check import problems
 
-PARAMETERS = load_workflow(
-    Path(__file__).parents[2] / "workflows", "ghibli-classic"
-).manifest.parameters
+PARAMETERS = load_workflow(PROJECT / "workflows", "ghibli-classic").manifest.parameters
 BOTH_CONTROL_NETS = {
     "canny_model": "sai_xl_canny_256lora.safetensors",
     "depth_model": "sai_xl_depth_256lora.safetensors",

@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 import torch
 
-from comfyui_runtime import internals
-from comfyui_runtime.cancellation import Cancellation
 from comfyui_runtime.errors import MissingNodeClassError
-from comfyui_runtime.graph import Node
-from comfyui_runtime.images import PixelImage
-from comfyui_runtime.outputs import ImageOutput
-from comfyui_runtime.parameters import resolve_parameters
-from comfyui_runtime.patch import PatchedGraph, patch
-from comfyui_runtime.run import InProcessRuntime, RunResult
+from comfyui_runtime.in_process import comfy
+from comfyui_runtime.in_process.runtime import InProcessRuntime
+from comfyui_runtime.run.cancellation import Cancellation
+from comfyui_runtime.run.outputs import ImageOutput
+from comfyui_runtime.run.runtime import RunResult
+from comfyui_runtime.workflow.graph import Node
+from comfyui_runtime.workflow.images import PixelImage
+from comfyui_runtime.workflow.parameters import resolve_parameters
+from comfyui_runtime.workflow.patch import PatchedGraph, patch
 from ghibli_classic.stand_ins import TAGS
 
 CELL = 8
@@ -85,7 +86,7 @@ _sampled: list[dict[str, object]] = []
 def sampler(booted) -> type:
     """KSampler with all that it declares, which gives its latent back."""
 
-    class Sampler(internals.node_classes()["KSampler"]):
+    class Sampler(comfy.node_classes()["KSampler"]):
         def sample(self, **inputs):
             _sampled.append(inputs)
             return (inputs["latent_image"],)
@@ -96,7 +97,7 @@ def sampler(booted) -> type:
 @pytest.fixture
 def sampled(sampler) -> list[dict[str, object]]:
     """What the sampler got, run by run."""
-    table = internals.node_classes()
+    table = comfy.node_classes()
     table.update({"TestCheckpoint": _Checkpoint, "TestSampler": sampler})
     _sampled.clear()
     yield _sampled

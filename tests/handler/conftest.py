@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
-from pathlib import Path
 
 import boto3
+import httpx
 import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 from PIL import Image
+from places import WORKFLOWS
+from platforms_support.http_server import RunningServer, boot_service
 
-from handler.deliver import Delivery
+from handler.http.app import make_app
+from handler.http.server import HttpServer
+from handler.http.service import Service
 from handler.inputs import InputFetcher
-from handler.invoke import Function
+from handler.job.deliver import Delivery
+from handler.job.invoke import Function
+from handler.platforms.http_platforms import platform_routers
 from handler.settings import Settings, load_settings
-from handler.storage import open_kept_results, open_storage
+from handler.shelf import open_kept_results, open_storage
 
-WORKFLOWS = Path(__file__).parents[1] / "workflows"
 KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
 
 
@@ -108,3 +114,43 @@ def make_function(runtime):
 @pytest.fixture
 def function(make_function, local_settings) -> Function:
     return make_function(local_settings)
+
+
+@pytest.fixture(scope="session")
+def close_later():
+    """Servers take a while to see that they are to end; the next test need not wait for it."""
+    with ThreadPoolExecutor(8) as threads:
+        ends = []
+        yield lambda server: ends.append(threads.submit(server.__exit__, None, None, None))
+        for end in ends:
+            end.result(30)
+
+
+@pytest.fixture
+def make_server(runtime, booted, local_settings, close_later):
+    started = []
+
+    def make(*, boot: bool = True, **updates: object) -> RunningServer:
+        settings = local_settings.model_copy(update=updates)
+        service = Service(settings)
+        server = HttpServer(make_app(service, platform_routers()), "127.0.0.1", 0)
+        server.__enter__()
+        url = f"http://127.0.0.1:{server.port}"
+        client = httpx.Client(base_url=url, timeout=30, trust_env=False, verify=False)
+        started.append((server, service, client))
+        if boot:
+            service.metrics.booted(booted.report)
+            boot_service(service, runtime)
+        return RunningServer(url, server.port, service, client)
+
+    yield make
+    for server, service, client in started:
+        client.close()
+        service.settings = service.settings.model_copy(update={"shutdown_grace": 0.0})
+        service.close()
+        close_later(server)
+
+
+@pytest.fixture
+def server(make_server) -> RunningServer:
+    return make_server()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from comfyui_runtime.device_thread import DeviceThread
+from comfyui_runtime.in_process.device_thread import DeviceThread
 from handler.log import JsonFormatter, TextFormatter, configure_logging, job_context
 from handler.settings import Settings
 

@@ -9,7 +9,7 @@ from typing import Literal, get_args, get_origin
 import pytest
 from pydantic import SecretStr
 
-from handler.errors import ConfigurationError
+from handler.contract.errors import ConfigurationError
 from handler.settings import PROJECT_DIR, Settings, load_settings
 
 FIELDS = Settings.model_fields

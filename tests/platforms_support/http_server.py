@@ -11,12 +11,12 @@ from io import BytesIO
 import httpx
 from PIL import Image
 
-from handler.deliver import Delivery
+from handler.http.server import served_storage
+from handler.http.service import Service
 from handler.inputs import InputFetcher
-from handler.invoke import Function
-from handler.platforms.http.server import served_storage
-from handler.platforms.http.service import Service
-from handler.storage import open_kept_results
+from handler.job.deliver import Delivery
+from handler.job.invoke import Function
+from handler.shelf import open_kept_results
 
 
 def picture() -> str:

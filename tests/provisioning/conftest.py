@@ -10,18 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from places import PROJECT
 from provisioning_support.file_server import FileServer
 from provisioning_support.project import Project
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     folder = tmp_path / "project"
     folder.mkdir()
-    shutil.copy(REPOSITORY / "provision.sh", folder)
-    shutil.copytree(REPOSITORY / "provisioning", folder / "provisioning")
+    shutil.copy(PROJECT / "provision.sh", folder)
+    shutil.copytree(PROJECT / "provisioning", folder / "provisioning")
     environment = {
         name: value
         for name, value in os.environ.items()

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import PROJECT
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-SCRIPT = REPOSITORY / "provision.sh"
-SHELL_SCRIPTS = [SCRIPT, REPOSITORY / ".ci" / "run"]
+SCRIPT = PROJECT / "provision.sh"
+SHELL_SCRIPTS = [SCRIPT, PROJECT / ".ci" / "run"]
 
 
 def test_help_names_every_profile_step_option_and_variable(project):

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import tomllib
-from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from places import PROJECT
 
 
 def lines(name: str) -> list[str]:
-    text = (REPOSITORY / name).read_text("utf-8")
+    text = (PROJECT / name).read_text("utf-8")
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
@@ -20,7 +18,7 @@ PINS = {
 
 
 def test_every_requirement_of_the_project_is_pinned_at_a_version_that_fits():
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"].values()
     requirements = [
         Requirement(text) for part in (project["dependencies"], *extras) for text in part

@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-TEXT = (REPOSITORY / "Dockerfile").read_text("utf-8").replace("\\\n", "")
+from places import PROJECT
+
+TEXT = (PROJECT / "Dockerfile").read_text("utf-8").replace("\\\n", "")
 STAGES = {
     stage.split("\n")[0].split(" AS ")[1]: stage
     for stage in re.split(r"^FROM ", TEXT, flags=re.MULTILINE)[1:]
@@ -16,7 +17,7 @@ STEPS = ["torch", "comfyui", "nodes", "models", "project"]
 
 def test_hadolint_has_nothing_to_say():
     hadolint = Path(sys.executable).parent / "hadolint"
-    command = [hadolint, REPOSITORY / "Dockerfile"]
+    command = [hadolint, PROJECT / "Dockerfile"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -38,7 +39,7 @@ def test_the_base_is_cuda_pinned_by_version():
 
 
 def test_the_base_has_the_cuda_release_that_torch_was_built_for():
-    constraints = (REPOSITORY / "constraints.txt").read_text("utf-8")
+    constraints = (PROJECT / "constraints.txt").read_text("utf-8")
     runtime = re.search(r"^nvidia-cuda-runtime==(\d+\.\d+)", constraints, re.MULTILINE)[1]
     assert f"nvidia/cuda:{runtime}." in TEXT
 
@@ -59,7 +60,7 @@ def test_every_file_that_is_copied_exists_and_is_in_the_build_context():
         for source in line.split()[:-1]
     }
     allowed = set(
-        re.findall(r"^!(.+)$", (REPOSITORY / ".dockerignore").read_text("utf-8"), re.MULTILINE)
+        re.findall(r"^!(.+)$", (PROJECT / ".dockerignore").read_text("utf-8"), re.MULTILINE)
     )
     assert sources == allowed
-    assert [source for source in sources if not (REPOSITORY / source).exists()] == []
+    assert [source for source in sources if not (PROJECT / source).exists()] == []

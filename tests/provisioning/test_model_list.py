@@ -2,17 +2,17 @@ from __future__ import annotations
 
 import re
 import string
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import PROJECT
 
 from provisioning.model_list import Model, ModelListError, parse_model_list
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-LIST = (REPOSITORY / "models.txt").read_text("utf-8")
-NODE_PACKS = (REPOSITORY / "node_packs.txt").read_text("utf-8")
+LIST = (PROJECT / "models.txt").read_text("utf-8")
+NODE_PACKS = (PROJECT / "node_packs.txt").read_text("utf-8")
 
 WORD = st.text(string.ascii_letters + string.digits + "._-", min_size=1).filter(
     lambda word: word.strip(".")

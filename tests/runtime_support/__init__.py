@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from comfyui_runtime.cancellation import Cancellation
-from comfyui_runtime.graph import parse_graph
-from comfyui_runtime.images import PixelImage
-from comfyui_runtime.patch import PatchedGraph
-from comfyui_runtime.run import RunResult, Runtime
+from comfyui_runtime.run.cancellation import Cancellation
+from comfyui_runtime.run.runtime import RunResult, Runtime
+from comfyui_runtime.workflow.graph import parse_graph
+from comfyui_runtime.workflow.images import PixelImage
+from comfyui_runtime.workflow.patch import PatchedGraph
 
 
 def chain(photo: PixelImage, class_type: str, **inputs: object) -> PatchedGraph:

@@ -9,13 +9,13 @@ import time
 
 import pytest
 
-import handler.platforms.batch.run
+import handler.batch.run
 from comfyui_runtime.errors import NoGpuError
+from handler.batch.job import Shard
+from handler.batch.report import FailureGroup, Report
+from handler.batch.run import BatchProgress
 from handler.commands import batch as batch_command
-from handler.errors import StorageUnavailableError
-from handler.platforms.batch.job import Shard
-from handler.platforms.batch.report import FailureGroup, Report
-from handler.platforms.batch.run import BatchProgress
+from handler.contract.errors import StorageUnavailableError
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def ran(monkeypatch):
             return self.ends
 
     ran = Ran()
-    monkeypatch.setattr(handler.platforms.batch.run, "run_batch", ran)
+    monkeypatch.setattr(handler.batch.run, "run_batch", ran)
     return ran
 
 

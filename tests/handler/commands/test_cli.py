@@ -4,14 +4,13 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import PROJECT
 
 import handler.platforms.runpod
-from handler.errors import ConfigurationError
+from handler.contract.errors import ConfigurationError
 
-PROJECT = Path(__file__).parents[3]
 COMMANDS = ["run", "batch", "runpod", "workflows", "schema", "settings", "check"]
 
 

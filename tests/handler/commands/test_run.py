@@ -10,8 +10,8 @@ import pytest
 
 from handler.commands import run as run_command
 from handler.commands.run import event_of
-from handler.errors import EventError
-from handler.event import parse_event
+from handler.contract.errors import EventError
+from handler.contract.event import parse_event
 
 EVENT = {"id": "job-1", "input": {"workflow": "look", "image": "https://x.test/größer.png"}}
 PHOTO = b"\x89PNG\r\n\x1a\n not really"

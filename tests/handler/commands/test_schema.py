@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from handler.schema import event_schema, response_schema
+from handler.contract.schema import event_schema, response_schema
 
 
 def test_schema_of_events_is_printed(run):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comfyui_runtime.cancellation import Cancellation
+from comfyui_runtime.run.cancellation import Cancellation
 from handler.inputs import InputFetcher
 from handler.settings import Settings
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.errors import ConfigurationError
+from handler.contract.errors import ConfigurationError
 from handler.inputs.addresses import AddressGuard, RefusedAddressError, refused_kind
 
 

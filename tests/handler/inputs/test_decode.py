@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from handler.errors import InputError, InputTooLargeError, NotAnImageError
+from handler.contract.errors import InputError, InputTooLargeError, NotAnImageError
 from handler.inputs.decode import FORMATS, decode_image
 
 LIMIT = 50_000_000

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from handler.errors import InputError, InputTooLargeError, NotAnImageError
+from handler.contract.errors import InputError, InputTooLargeError, NotAnImageError
 
 
 def as_base64(data):
@@ -43,7 +43,7 @@ def test_limits_of_the_settings_hold_for_inline_images(fetch, photo):
 
 
 def test_every_error_names_the_image(make_fetcher, site):
-    from comfyui_runtime.cancellation import Cancellation
+    from comfyui_runtime.run.cancellation import Cancellation
 
     site.page("/missing", status=404)
     sources = (

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comfyui_runtime.cancellation import Cancellation
 from comfyui_runtime.errors import CancelledError, DeadlineError
-from handler.errors import (
+from comfyui_runtime.run.cancellation import Cancellation
+from handler.contract.errors import (
     ConfigurationError,
     FetchError,
     FetchUnavailableError,

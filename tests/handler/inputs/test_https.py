@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from comfyui_runtime.cancellation import Cancellation
 from comfyui_runtime.errors import CancelledError
-from handler.errors import FetchError
+from comfyui_runtime.run.cancellation import Cancellation
+from handler.contract.errors import FetchError
 
 
 def name_of(text):

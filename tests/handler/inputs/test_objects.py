@@ -6,9 +6,9 @@ import threading
 import boto3
 import pytest
 
-from comfyui_runtime.cancellation import Cancellation
 from comfyui_runtime.errors import CancelledError
-from handler.errors import (
+from comfyui_runtime.run.cancellation import Cancellation
+from handler.contract.errors import (
     FetchError,
     FetchUnavailableError,
     ForbiddenAddressError,

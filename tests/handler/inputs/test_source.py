@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.errors import InputError, InputTooLargeError
+from handler.contract.errors import InputError, InputTooLargeError
 from handler.inputs.source import HttpSource, InlineSource, ObjectSource, parse_source
 
 LIMIT = 10_000

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from places import PROJECT
 
-from handler.event import parse_event
-from handler.platforms.http.app import make_app
-from handler.platforms.http.service import Service
+from handler.contract.event import parse_event
+from handler.http.app import make_app
+from handler.http.service import Service
 
-FOLDER = Path(__file__).parents[3] / "bruno"
+FOLDER = PROJECT / "bruno"
 RUNPOD = {("post", "/run"), ("post", "/runsync"), ("get", "/status/"), ("post", "/cancel/")}
 
 

@@ -14,24 +14,24 @@ import sys
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import modal
 import pytest
+from places import PROJECT
 from platforms_support.http_server import PICTURE, boot_service
 from platforms_support.runpod_api import API_KEY, ENDPOINT_ID, RunPodApi
 from pydantic import SecretStr
 
 import handler.platforms.modal
-from handler.job_pool import JobPool
-from handler.platforms.http.app import make_app
-from handler.platforms.http.server import HttpServer
-from handler.platforms.http.service import Service
+from handler.http.app import make_app
+from handler.http.server import HttpServer
+from handler.http.service import Service
+from handler.job.pool import JobPool
+from handler.platforms.http_platforms import platform_routers
 from handler.platforms.modal import ModalContainer
 from handler.platforms.runpod import make_handler
 
-PROJECT = Path(__file__).parents[3]
 PAGE = (PROJECT / "docs" / "calling.md").read_text()
 BLOCK = re.compile(r"<!-- runs: (\S+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
 
@@ -64,7 +64,7 @@ def runpod_api(make_function, local_settings):
 @pytest.fixture
 def http_url(runtime, local_settings):
     service = Service(local_settings.model_copy(update={"api_token": SecretStr(TOKEN)}))
-    with HttpServer(make_app(service), "127.0.0.1", 0) as server:
+    with HttpServer(make_app(service, platform_routers()), "127.0.0.1", 0) as server:
         boot_service(service, runtime)
         yield f"http://127.0.0.1:{server.port}"
         service.close()

@@ -12,17 +12,16 @@ import re
 import subprocess
 import sys
 from io import BytesIO
-from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
 import pytest
 from PIL import Image
+from places import PROJECT
 
 import handler.platforms.modal
 import handler.settings
 
-PROJECT = Path(__file__).parents[3]
 FILE = PROJECT / "deploy" / "modal_app.py"
 
 # What modal says about a class with a volume when its methods are run on this machine.
@@ -135,7 +134,7 @@ import_ahead()
 import torch
 found = {"comfyui": "comfy" in sys.modules, "cuda": torch.cuda.is_initialized()}
 from handler.settings import load_settings
-from handler.start import start
+from handler.job.start import start
 start(load_settings(device="cpu"))
 print(json.dumps(found))
 """

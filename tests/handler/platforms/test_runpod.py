@@ -16,13 +16,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from places import PROJECT, TESTS, WORKFLOWS
 from platforms_support.control_plane import ControlPlane
 
-from handler.event import Event
-
-TESTS = Path(__file__).parents[2]
-PROJECT = TESTS.parent
-WORKFLOWS = TESTS / "workflows"
+from handler.contract.event import Event
 
 
 def photo() -> str:

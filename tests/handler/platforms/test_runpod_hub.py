@@ -5,18 +5,17 @@ import json
 import subprocess
 import sys
 from io import BytesIO
-from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image
+from places import PROJECT
 from platforms_support.runpod_hub import GPU_POOLS, HUB_SCHEMA, TESTS_SCHEMA
 
-from handler.event import parse_event
-from handler.request import validate_request
+from handler.contract.event import parse_event
+from handler.job.request import validate_request
 from handler.settings import Settings, load_settings
 
-PROJECT = Path(__file__).parents[3]
 FOLDER = PROJECT / ".runpod"
 HUB = json.loads((FOLDER / "hub.json").read_text())
 TESTS = json.loads((FOLDER / "tests.json").read_text())

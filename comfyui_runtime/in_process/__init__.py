@@ -1,0 +1,1 @@
+"""ComfyUI in this process: its start, and the runs on its device."""

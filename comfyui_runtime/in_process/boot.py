@@ -1,0 +1,221 @@
+"""Starts ComfyUI in the calling process, once, without opening a port."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfyui_runtime.errors import BootError
+from comfyui_runtime.in_process import comfy
+from comfyui_runtime.in_process.runtime import InProcessRuntime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from comfyui_runtime.in_process.options import BootOptions
+
+log = logging.getLogger(__name__)
+
+_booted = threading.Lock()
+
+
+@dataclass(frozen=True)
+class NodePack:
+    """A node pack that was found, and how its import went.
+
+    Attributes:
+        seconds: How long the import took.
+        error: Why it failed, or ``None``.
+    """
+
+    name: str
+    seconds: float
+    error: str | None
+
+
+@dataclass(frozen=True)
+class BootReport:
+    """How the start went.
+
+    Attributes:
+        phases: Seconds by phase, in their order.
+        node_packs: The packs below ``custom_nodes``.
+        failed_core_files: ComfyUI's own node files that did not import; none where they are
+            loaded on demand.
+        node_class_count: Node classes that graphs can name.
+        device: Name of the device that graphs run on.
+    """
+
+    phases: dict[str, float]
+    node_packs: tuple[NodePack, ...]
+    failed_core_files: tuple[str, ...]
+    node_class_count: int
+    device: str
+    comfyui_version: str
+    torch_version: str
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all phases."""
+        return sum(self.phases.values())
+
+
+class _Phases:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+
+
+def boot(options: BootOptions) -> tuple[InProcessRuntime, BootReport]:
+    """Start ComfyUI in this process. Works once a process, outside any running event loop.
+
+    ``sys.argv``, the working directory, logging handlers and levels, and signal handlers are
+    after it as they were before.
+
+    Raises:
+        NoGpuError: A GPU is required and none is visible.
+        BootError: There is no usable ComfyUI, or it was started in this process before.
+    """
+    if not _booted.acquire(blocking=False):
+        raise BootError("ComfyUI runs in this process already; it can be started only once.")
+    scratch = Path(tempfile.mkdtemp(prefix="comfyui-run-"))
+    try:
+        with _caller_state_kept():
+            runtime, report = _boot(options, scratch)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    weakref.finalize(runtime, shutil.rmtree, scratch, ignore_errors=True)
+    for pack in report.node_packs:
+        if pack.error:
+            log.error("node pack failed", extra={"pack": pack.name, "reason": pack.error})
+    return runtime, report
+
+
+def _boot(options: BootOptions, scratch: Path) -> tuple[InProcessRuntime, BootReport]:
+    phase = _Phases()
+    version = comfy.check_source(options.comfyui_dir)
+    web_root = scratch / "web"
+    web_root.mkdir()
+    for name in ("models", "custom_nodes"):
+        (options.base_dir / name).mkdir(parents=True, exist_ok=True)
+    sys.path.insert(0, str(options.comfyui_dir))
+    runner = comfy.LoopRunner()
+    events = comfy.RunEvents()
+    try:
+        with phase("options"):
+            if options.lazy:
+                comfy.make_imports_lazy(events)
+            comfy.parse_arguments(options.argv(web_root))
+            comfy.set_folders(options, scratch)
+            prestartup_errors = _run_prestartup_scripts()
+        with phase("torch"):
+            torch_version = comfy.import_torch(options.device)
+        with phase("execution"):
+            comfy.import_execution()
+        with phase("core_nodes"):
+            failed_core = _prepare_core_nodes(options, runner, events)
+            _register_own_nodes()
+        with phase("node_packs"):
+            packs = tuple(_load_packs(runner, prestartup_errors))
+    finally:
+        runner.close()
+    executor = comfy.make_executor(events, options.cache_lru)
+    runtime = InProcessRuntime(events, executor, scratch, options.stop_grace)
+    report = BootReport(
+        phases=phase.seconds,
+        node_packs=packs,
+        failed_core_files=tuple(failed_core),
+        node_class_count=len(comfy.node_class_names()),
+        device=comfy.device_name(),
+        comfyui_version=version,
+        torch_version=torch_version,
+    )
+    return runtime, report
+
+
+def _prepare_core_nodes(
+    options: BootOptions, runner: comfy.LoopRunner, events: comfy.RunEvents
+) -> list[str]:
+    if options.lazy:
+        comfy.index_core_nodes(runner, api_nodes=options.api_nodes)
+        return []
+    comfy.make_server(events)
+    return comfy.load_core_nodes(runner, api_nodes=options.api_nodes)
+
+
+def _register_own_nodes() -> None:
+    from comfyui_runtime.in_process import pictures, wd14_tagger
+
+    comfy.register_nodes(pictures)
+    comfy.register_nodes(wd14_tagger)
+
+
+def _run_prestartup_scripts() -> dict[str, str]:
+    errors: dict[str, str] = {}
+    for pack in comfy.node_pack_paths():
+        try:
+            comfy.run_prestartup_script(pack)
+        except Exception as error:
+            log.exception("prestartup script failed", extra={"pack": pack.name})
+            errors[pack.name] = f"prestartup_script.py: {error}"
+    return errors
+
+
+def _load_packs(runner: comfy.LoopRunner, prestartup_errors: dict[str, str]) -> Iterator[NodePack]:
+    for pack in comfy.node_pack_paths():
+        started = time.perf_counter()
+        error = comfy.load_node_pack(runner, pack) or prestartup_errors.get(pack.name)
+        yield NodePack(pack.name, time.perf_counter() - started, error)
+
+
+@contextlib.contextmanager
+def _caller_state_kept() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    argv, folder, hook = list(sys.argv), Path.cwd(), sys.excepthook
+    signals = _signal_handlers()
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        sys.argv[:] = argv
+        sys.excepthook = hook
+        os.chdir(folder)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in signals.items():
+                if signal.getsignal(number) is not handler:
+                    signal.signal(number, handler)
+
+
+def _signal_handlers() -> dict[signal.Signals, signal.Handlers | _Handler]:
+    kept = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        handler = signal.getsignal(number)
+        if handler is not None:
+            kept[number] = handler
+    return kept
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    _Handler = Callable[[int, FrameType | None], object] | int

@@ -1,0 +1,78 @@
+"""ComfyUI's options: how it is told them, and that its modules are lazy from then on."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import sys
+from typing import TYPE_CHECKING
+
+from comfyui_runtime.errors import BootError
+from comfyui_runtime.in_process.comfy.node_files import outside_inference
+from comfyui_runtime.in_process.comfy.server import RunEvents, make_server
+from comfyui_runtime.in_process.lazy_imports import LazyImports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+# Executed when a graph first needs them; together they take three quarters of ComfyUI's start.
+_LAZY_MODULES = (
+    # ComfyUI's own, with every model architecture, text encoder and sampler behind them.
+    "comfy.clip_vision",
+    "comfy.controlnet",
+    "comfy.diffusers_load",
+    "comfy.sample",
+    "comfy.samplers",
+    "comfy.sd",
+    "latent_preview",
+    # The web server; a few nodes and many packs send messages through it.
+    "server",
+    # What those import for one sampler, one scheduler, or one kind of model.
+    "scipy.integrate",
+    "scipy.stats",
+    "torchsde",
+    "torchvision",
+    "torchvision.transforms",
+    # Transformers names it, for models spread over several machines.
+    "torch.distributed.tensor",
+)
+
+
+def make_imports_lazy(events: RunEvents) -> None:
+    """Have ComfyUI's large parts, and libraries that few graphs need, executed at first use."""
+    LazyImports(
+        _LAZY_MODULES, around=outside_inference, after={"server": lambda: make_server(events)}
+    ).install()
+
+
+def parse_arguments(argv: list[str]) -> None:
+    """Have ComfyUI read its options from ``argv`` in place of the caller's.
+
+    Raises:
+        BootError: ComfyUI refuses an option; the message is its parser's.
+    """
+    options = importlib.import_module("comfy.options")
+    options.enable_args_parsing()
+    complaint = io.StringIO()
+    with _argv([sys.argv[0] if sys.argv else "", *argv]), contextlib.redirect_stderr(complaint):
+        try:
+            importlib.import_module("comfy.cli_args")
+        except SystemExit as error:
+            last_line = complaint.getvalue().strip().rpartition("\n")[2]
+            raise BootError(
+                f"ComfyUI refuses its options: {last_line}. Check COMFYUI_ARGS."
+            ) from error
+    # ComfyUI's "utils" must be imported before torch and others put their own on the path.
+    importlib.import_module("utils.extra_config")
+
+
+@contextlib.contextmanager
+def _argv(argv: list[str]) -> Iterator[None]:
+    kept = sys.argv
+    sys.argv = argv
+    try:
+        yield
+    finally:
+        sys.argv = kept

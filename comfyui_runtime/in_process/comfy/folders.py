@@ -1,0 +1,74 @@
+"""Where ComfyUI looks for models and node packs, and where files of a run go."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from comfyui_runtime.in_process.options import BootOptions
+
+
+def set_folders(options: BootOptions, scratch: Path) -> None:
+    """Tell ComfyUI where models are, and where files of a run go."""
+    folder_paths = importlib.import_module("folder_paths")
+    for name in ("input", "output", "temp", "user"):
+        (scratch / name).mkdir(parents=True, exist_ok=True)
+    folder_paths.set_input_directory(str(scratch / "input"))
+    folder_paths.set_output_directory(str(scratch / "output"))
+    folder_paths.set_temp_directory(str(scratch / "temp"))
+    folder_paths.set_user_directory(str(scratch / "user"))
+    models_root = options.base_dir / "models"
+    kinds = [kind for kind in folder_paths.folder_names_and_paths if kind != "custom_nodes"]
+    for model_dir in options.model_dirs:
+        if not model_dir.is_dir():
+            continue
+        for kind in kinds:
+            for path in list(folder_paths.get_folder_paths(kind)):
+                with contextlib.suppress(ValueError):
+                    relative = _relative(path, models_root)
+                    folder_paths.add_model_folder_path(kind, str(model_dir / relative))
+    tagger_dirs = [root / "wd14_tagger" for root in (models_root, *options.model_dirs)]
+    folder_paths.folder_names_and_paths["wd14_tagger"] = (
+        [str(path) for path in tagger_dirs],
+        {".onnx"},
+    )
+
+
+def node_pack_paths() -> list[Path]:
+    """Return the folders and files below ``custom_nodes`` that are node packs, sorted by name."""
+    folder_paths = importlib.import_module("folder_paths")
+    roots = [Path(path) for path in folder_paths.get_folder_paths("custom_nodes")]
+    return sorted(
+        path
+        for root in roots
+        if root.is_dir()
+        for path in root.iterdir()
+        if (path.suffix == ".py" if path.is_file() else _is_pack(path))
+    )
+
+
+def folder_roots(kind: str) -> list[str]:
+    """Return the folders in which ComfyUI looks for a kind of model."""
+    return list(importlib.import_module("folder_paths").get_folder_paths(kind))
+
+
+def model_path(kind: str, name: str) -> Path | None:
+    """Return where ComfyUI finds a model file, or ``None``."""
+    path = importlib.import_module("folder_paths").get_full_path(kind, name)
+    return None if path is None else Path(path)
+
+
+def model_names(kind: str) -> list[str]:
+    """Return the names under which nodes offer the model files of a kind."""
+    return list(importlib.import_module("folder_paths").get_filename_list(kind))
+
+
+def _relative(path: str, root: Path) -> Path:
+    return Path(path).resolve().relative_to(root.resolve())
+
+
+def _is_pack(path: Path) -> bool:
+    return path.name != "__pycache__" and path.suffix != ".disabled"

@@ -1,0 +1,47 @@
+"""Observes which node classes ComfyUI's node files define, and writes it down.
+
+``python -m comfyui_runtime.in_process.observe_nodes COMFYUI_DIR`` writes the index anew when the
+pinned ComfyUI moves, where all node files import (torchaudio must be installed).
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from comfyui_runtime.errors import BootError
+from comfyui_runtime.in_process import comfy
+from comfyui_runtime.in_process.boot import boot
+from comfyui_runtime.in_process.node_index import INDEX_FILE, NodeIndex
+from comfyui_runtime.in_process.options import BootOptions
+
+
+def observe_node_index(comfyui_dir: Path) -> NodeIndex:
+    """Start ComfyUI with all its node files in this process, and return what they define.
+
+    Raises:
+        BootError: ComfyUI could not be started, or one of its files does not import.
+    """
+    with tempfile.TemporaryDirectory() as base_dir:
+        options = BootOptions(comfyui_dir, Path(base_dir), device="cpu", api_nodes=True, lazy=False)
+        runtime, report = boot(options)
+        runtime.close()
+    if report.failed_core_files:
+        raise BootError(f"These node files do not import: {', '.join(report.failed_core_files)}.")
+    folders: dict[str, dict[str, list[str]]] = {"comfy_extras": {}, "comfy_api_nodes": {}}
+    for class_type, module in comfy.modules_of_core_nodes().items():
+        folder, _, name = module.partition(".")
+        folders[folder].setdefault(f"{name}.py", []).append(class_type)
+    return NodeIndex.model_validate(
+        {
+            "comfyui_version": report.comfyui_version,
+            "extras": folders["comfy_extras"],
+            "api_nodes": folders["comfy_api_nodes"],
+        }
+    )
+
+
+if __name__ == "__main__":
+    index = observe_node_index(Path(sys.argv[1]))
+    INDEX_FILE.write_text(index.model_dump_json(indent=1) + "\n")

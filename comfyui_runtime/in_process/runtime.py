@@ -1,0 +1,208 @@
+"""Runs patched graphs in ComfyUI's executor: one at a time, stoppable, with a deadline."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from concurrent.futures import CancelledError as FutureCancelledError
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from comfyui_runtime.errors import NodeError, WorkerBrokenError
+from comfyui_runtime.in_process import comfy
+from comfyui_runtime.in_process.device_thread import DeviceThread
+from comfyui_runtime.in_process.pictures import IMAGE_INPUT, IMAGE_OUTPUT, offered_images
+from comfyui_runtime.in_process.validate import ModelCheck, validate_graph
+from comfyui_runtime.in_process.watch import InProcessWatch
+from comfyui_runtime.run.outputs import clear_scratch, collect_outputs, read_scratch_file
+from comfyui_runtime.run.picture_nodes import with_picture_nodes
+from comfyui_runtime.run.runtime import RunResult
+from comfyui_runtime.workflow.graph import Node
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from comfyui_runtime.run.cancellation import Cancellation
+    from comfyui_runtime.run.progress import OnProgress
+    from comfyui_runtime.workflow.graph import Graph
+    from comfyui_runtime.workflow.images import PixelImage
+    from comfyui_runtime.workflow.patch import PatchedGraph
+
+log = logging.getLogger(__name__)
+
+
+class InProcessRuntime:
+    """The ComfyUI of this process. Made by :func:`comfyui_runtime.in_process.boot.boot`.
+
+    Args:
+        scratch: Private folder with ``input/``, ``output/`` and ``temp/``, emptied after each run.
+        stop_grace: Seconds that a node has to stop when told to, before the worker counts as
+            broken.
+    """
+
+    def __init__(
+        self,
+        server: Any,  # noqa: ANN401 - ComfyUI classes
+        executor: Any,  # noqa: ANN401
+        scratch: Path,
+        stop_grace: float,
+    ) -> None:
+        self._server = server
+        self._executor = executor
+        self._scratch = scratch
+        self._stop_grace = stop_grace
+        self._watch: InProcessWatch | None = None
+        self._broken = False
+        self._model_check = ModelCheck()
+        self._thread = DeviceThread(comfy.free_memory)
+        comfy.install_progress_hook(self._on_step)
+        server.sink = self._on_event
+
+    @property
+    def broken(self) -> bool:
+        """Whether a node did not stop when told to: the process must be replaced."""
+        return self._broken
+
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds that the device's thread has worked so far, the run under way included."""
+        return self._thread.busy_seconds
+
+    def run(
+        self,
+        patched: PatchedGraph,
+        cancellation: Cancellation,
+        on_progress: OnProgress | None = None,
+    ) -> RunResult:
+        """Validate a graph and run it. Safe from any thread; runs queue up in order.
+
+        Args:
+            cancellation: Stops the run within one step of the running node, on request or when
+                its time is up. Time spent waiting for earlier runs counts.
+            on_progress: Called on the device's thread: it must return at once.
+
+        Raises:
+            GraphError: The graph is not valid; nothing was run.
+            ModelError: A model file is missing or cannot be what its name says.
+            OutOfMemoryError: The device's memory ran out. Models were unloaded.
+            NodeError: A node raised an exception.
+            CancelledError: The run was cancelled.
+            DeadlineError: The time was up.
+            WorkerBrokenError: A node did not stop within the grace period, now or earlier.
+        """
+        if self._broken:
+            raise _broken_error()
+        queued_at = time.monotonic()
+        run_id = uuid.uuid4().hex
+        graph = with_picture_nodes(patched, run_id, _InProcessPictures())
+        watch = InProcessWatch(patched.graph, cancellation, on_progress)
+
+        def call() -> RunResult:
+            cancellation.check()
+            waited = time.monotonic() - queued_at
+            return replace(self._run(run_id, graph, patched, watch), queue_seconds=waited)
+
+        future = self._thread.submit(call)
+        take_back = cancellation.on_cancel(lambda: self._stop(future, watch))
+        try:
+            return self._wait(future, cancellation, watch)
+        finally:
+            take_back()
+
+    def node_classes(self) -> frozenset[str]:
+        """Return the ``class_type`` of every node class that graphs can name."""
+        return comfy.node_class_names()
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Let queued runs end and stop the thread; wait at most ``timeout`` seconds."""
+        self._thread.stop(timeout)
+
+    def _wait(
+        self, future: Future[RunResult], cancellation: Cancellation, watch: InProcessWatch
+    ) -> RunResult:
+        try:
+            return future.result(cancellation.remaining)
+        except FutureCancelledError:
+            cancellation.check()
+            raise
+        except TimeoutError:
+            self._stop(future, watch)
+        try:
+            return future.result(self._stop_grace)
+        except FutureCancelledError:
+            cancellation.check()
+            raise
+        except TimeoutError as error:
+            self._broken = True
+            log.critical("node did not stop", extra=watch.where())
+            raise _broken_error(**watch.where()) from error
+
+    def _stop(self, future: Future[RunResult], watch: InProcessWatch) -> None:
+        if not future.cancel() and self._watch is watch:
+            comfy.interrupt()
+
+    def _run(
+        self, run_id: str, graph: Graph, patched: PatchedGraph, watch: InProcessWatch
+    ) -> RunResult:
+        started = time.perf_counter()
+        try:
+            with offered_images(patched.images):
+                outputs_to_run = validate_graph(graph, run_id, patched.node_packs)
+                self._model_check.check(patched)
+                validated = time.perf_counter()
+                self._watch = watch
+                try:
+                    self._executor.execute(
+                        graph.to_api(), run_id, {"client_id": comfy.CLIENT_ID}, outputs_to_run
+                    )
+                except SystemExit as error:
+                    raise NodeError("A node tried to end the process.", **watch.where()) from error
+            watch.raise_failure(self._executor.status_messages)
+            outputs = collect_outputs(
+                self._executor.history_result["outputs"],
+                lambda entry: read_scratch_file(self._scratch, entry),
+            )
+        finally:
+            self._watch = None
+            clear_scratch(self._scratch)
+            if watch.out_of_memory:
+                comfy.free_memory()
+        return RunResult(
+            outputs=outputs,
+            cached_nodes=tuple(watch.cached_nodes),
+            node_seconds=watch.node_seconds,
+            validate_seconds=validated - started,
+            run_seconds=time.perf_counter() - validated,
+        )
+
+    def _on_event(self, event: object, data: Any) -> None:  # noqa: ANN401 - ComfyUI's messages
+        if self._watch is not None and isinstance(event, str):
+            self._watch.on_event(event, data)
+
+    def _on_step(self, value: int, total: int, preview: Any, node_id: str | None) -> None:  # noqa: ANN401
+        if self._watch is not None:
+            self._watch.on_step(value, total, preview, node_id)
+
+
+class _InProcessPictures:
+    """Pictures go in and out as pixels: no file is read or written."""
+
+    def input_node(self, node: Node, image: PixelImage) -> Node:
+        return Node(IMAGE_INPUT, {"digest": image.digest}, node.title)
+
+    def output_node(self, node: Node) -> Node:
+        return Node(IMAGE_OUTPUT, {"images": node.inputs["images"]}, node.title)
+
+    def is_output(self, class_type: str) -> bool:
+        # Pixels that were kept are as good as new ones.
+        return class_type != IMAGE_OUTPUT and comfy.is_output_class(class_type)
+
+
+def _broken_error(**where: str | None) -> WorkerBrokenError:
+    return WorkerBrokenError(
+        "A node did not stop when told to, so this worker can run no further job and must be "
+        "replaced. Send the job again: another worker will take it.",
+        **where,
+    )

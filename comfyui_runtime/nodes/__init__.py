@@ -1,1 +1,0 @@
-"""Node classes of our own, registered with ComfyUI at boot."""

@@ -1,0 +1,1 @@
+"""A ComfyUI server elsewhere, used as a runtime."""

@@ -1,0 +1,69 @@
+"""The node classes of a ComfyUI server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from comfyui_runtime.remote.client import NodeInfo, ServerClient
+
+_KEPT_SECONDS = 30.0
+
+
+class KnownClasses:
+    """What servers said of their node classes not long ago: lists of model files change."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[float, NodeInfo]] = {}
+
+    def find(self, client: ServerClient, class_type: str) -> NodeInfo | None:
+        """Return how a class declares itself, or ``None`` if there is no such class."""
+        with self._lock:
+            asked_at, info = self._known.get(class_type, (float("-inf"), None))
+        if time.monotonic() - asked_at < _KEPT_SECONDS:
+            return info
+        info = client.node_info(class_type)
+        if info is not None:
+            with self._lock:
+                self._known[class_type] = time.monotonic(), info
+        return info
+
+
+class ServerCatalog:
+    """A server's node classes, as :class:`comfyui_runtime.in_process.validate.NodeCatalog`."""
+
+    def __init__(self, client: ServerClient, known: KnownClasses) -> None:
+        self._client = client
+        self._known = known
+
+    def has(self, class_type: str) -> bool:
+        """Say whether the server has the class."""
+        return self._find(class_type) is not None
+
+    def is_output(self, class_type: str) -> bool:
+        """Say whether the class is one that ComfyUI starts from."""
+        info = self._find(class_type)
+        return info is not None and info.output_node
+
+    def load_failure(self, class_type: str) -> None:
+        """Return nothing: a server does not tell why a class is missing."""
+        del class_type
+
+    def input_spec(self, class_type: str, input_name: str) -> tuple[Any, ...] | None:
+        """Return how a class declares an input, ``(type or choices, options)``, if it does."""
+        info = self._find(class_type)
+        for group in ("required", "optional"):
+            if info is not None and input_name in info.inputs.get(group, {}):
+                return tuple(info.inputs[group][input_name])
+        return None
+
+    def is_checked(self, class_type: str, input_name: str) -> bool:
+        """Say whether the server checks an input: it does where choices are declared as a list."""
+        spec = self.input_spec(class_type, input_name)
+        return spec is not None and isinstance(spec[0], list)
+
+    def _find(self, class_type: str) -> NodeInfo | None:
+        return self._known.find(self._client, class_type)

@@ -1,0 +1,101 @@
+"""Waits for a run on a ComfyUI server to end, whatever gets lost on the way."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from comfyui_runtime.errors import CancelledError, ServerUnreachableError
+
+if TYPE_CHECKING:
+    from comfyui_runtime.remote.client import RunRecord, ServerClient
+    from comfyui_runtime.remote.socket import ServerEvent, ServerSocket
+    from comfyui_runtime.run.cancellation import Cancellation
+    from comfyui_runtime.run.watch import RunWatch
+
+# How long a request to stop, and the loss of a closing message, can go unnoticed, in seconds.
+_LOOK_EVERY = 0.2
+_ASK_EVERY = 2.0
+
+
+@dataclass(frozen=True)
+class ServerRun:
+    """A queued run and the ways to hear of it."""
+
+    run_id: str
+    client: ServerClient
+    socket: ServerSocket
+    watch: RunWatch
+
+
+def wait_for_end(run: ServerRun, cancellation: Cancellation, stop_grace: float) -> RunRecord:
+    """Return the record of a run once it has ended.
+
+    The socket's closing message is the quick way; the server is asked by HTTP as well, so that a
+    message that was lost costs seconds and not the job.
+
+    Args:
+        cancellation: Stops the run on the server, on request or when its time is up.
+        stop_grace: Seconds that the server has to stop it.
+
+    Raises:
+        ServiceError: The run was stopped before it began, or did not stop within the grace period:
+            the cancellation's reason.
+        ServerUnreachableError: The server does not answer, or knows nothing of the run any more.
+    """
+    asked_at = time.monotonic()
+    while not cancellation.requested:
+        event = run.socket.receive(_LOOK_EVERY)
+        closing = event is not None and _take(event, run)
+        if closing or time.monotonic() - asked_at > _ASK_EVERY:
+            record = _ask(run)
+            if record is not None:
+                return record
+            asked_at = time.monotonic()
+    return _stop(run, cancellation, time.monotonic() + stop_grace)
+
+
+def _stop(run: ServerRun, cancellation: Cancellation, give_up_at: float) -> RunRecord:
+    while time.monotonic() < give_up_at:
+        # Again each time: an interrupt that comes just before the run starts is lost.
+        run.client.stop(run.run_id)
+        for _ in range(5):
+            event = run.socket.receive(_LOOK_EVERY)
+            if event is not None and _take(event, run):
+                break
+        record = run.client.record(run.run_id)
+        if record is not None:
+            return record
+        if not run.client.is_queued(run.run_id):
+            break
+    cancellation.check()
+    raise CancelledError("The job was cancelled.")
+
+
+def _take(event: ServerEvent, run: ServerRun) -> bool:
+    """Hand an event to the watch; say whether it is the run's last."""
+    if event.data.get("prompt_id") != run.run_id:
+        return False
+    match event.name, event.data:
+        case "executing", {"node": None}:
+            return True
+        case "progress", {"value": int() | float() as value, "max": int() | float() as total}:
+            run.watch.on_step(int(value), int(total), None, event.data.get("node"))
+        case "executing", {"node": node}:
+            run.watch.on_event("executing", {"display_node": node, **event.data})
+        case _:
+            run.watch.on_event(event.name, event.data)
+    return False
+
+
+def _ask(run: ServerRun) -> RunRecord | None:
+    # In this order: a run that ends in between is out of the queue and has its record.
+    queued = run.client.is_queued(run.run_id)
+    record = run.client.record(run.run_id)
+    if record is None and not queued:
+        raise ServerUnreachableError(
+            "The ComfyUI server knows nothing of the job any more: it was started anew, or someone "
+            "cleared its queue. Send the job again."
+        )
+    return record

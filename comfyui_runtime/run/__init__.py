@@ -1,0 +1,1 @@
+"""What every runtime shares: the protocol, the records of a run, and the checks before it."""

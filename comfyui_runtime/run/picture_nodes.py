@@ -1,0 +1,56 @@
+"""Puts a runtime's way to give and take pictures into a graph."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from comfyui_runtime.workflow.graph import Graph, Node, NodeId
+    from comfyui_runtime.workflow.images import PixelImage
+    from comfyui_runtime.workflow.patch import PatchedGraph
+
+PICTURE_OUTPUTS = frozenset({"SaveImage", "PreviewImage"})
+_RUN_MARK = "run_id"
+
+
+class PictureNodes(Protocol):
+    """Makes the nodes by which a runtime gives and takes pictures."""
+
+    def input_node(self, node: Node, image: PixelImage) -> Node:
+        """Return the node that gives an image, in place of the graph's own."""
+        ...
+
+    def output_node(self, node: Node) -> Node:
+        """Return the node that takes pictures, in place of the graph's own."""
+        ...
+
+    def is_output(self, class_type: str) -> bool:
+        """Say whether a node class is one that ComfyUI starts from."""
+        ...
+
+
+def with_picture_nodes(patched: PatchedGraph, run_id: str, pictures: PictureNodes) -> Graph:
+    """Return the graph with a runtime's nodes for the caller's images and for the results.
+
+    What output nodes wrote is gone after the run: each gets an input that no class declares and
+    that differs from run to run, so that ComfyUI's cache never answers for them.
+    """
+    graph = patched.graph
+    for node_id, node in patched.graph.nodes.items():
+        new = _replacement(node_id, node, patched, pictures)
+        if pictures.is_output(new.class_type):
+            new = replace(new, inputs={**new.inputs, _RUN_MARK: run_id})
+        if new is not node:
+            graph = graph.with_node(node_id, new)
+    return graph
+
+
+def _replacement(
+    node_id: NodeId, node: Node, patched: PatchedGraph, pictures: PictureNodes
+) -> Node:
+    if node_id in patched.images:
+        return pictures.input_node(node, patched.images[node_id])
+    if node.class_type in PICTURE_OUTPUTS and "images" in node.inputs:
+        return pictures.output_node(node)
+    return node

@@ -1,0 +1,57 @@
+"""What the handler knows of a runtime: the protocol, and what a run made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from comfyui_runtime.run.cancellation import Cancellation
+    from comfyui_runtime.run.outputs import Output
+    from comfyui_runtime.run.progress import OnProgress
+    from comfyui_runtime.workflow.graph import NodeId
+    from comfyui_runtime.workflow.patch import PatchedGraph
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run made.
+
+    Attributes:
+        outputs: In order; at least one.
+        cached_nodes: Nodes whose outputs were kept from an earlier run, as ComfyUI reports them.
+        node_seconds: Seconds that each executed node took.
+        validate_seconds: Seconds of validation.
+        run_seconds: Seconds on the device, validation not counted.
+        queue_seconds: Seconds that the run waited for earlier ones.
+    """
+
+    outputs: tuple[Output, ...]
+    cached_nodes: tuple[NodeId, ...]
+    node_seconds: dict[NodeId, float]
+    validate_seconds: float
+    run_seconds: float
+    queue_seconds: float = 0.0
+
+
+class Runtime(Protocol):
+    """Something that runs graphs: ComfyUI in this process, or a ComfyUI server elsewhere."""
+
+    def run(
+        self,
+        patched: PatchedGraph,
+        cancellation: Cancellation,
+        on_progress: OnProgress | None = None,
+    ) -> RunResult:
+        """Run a graph to its end; every failure is a ``ServiceError``."""
+        ...
+
+    @property
+    def broken(self) -> bool:
+        """Whether no further run is possible and the worker must be replaced."""
+        ...
+
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds that the device has worked so far."""
+        ...

@@ -1,0 +1,1 @@
+"""A workflow as data: graph, manifest, parameters. Imports nothing of ComfyUI."""

@@ -1,0 +1,157 @@
+"""Puts a request's parameters and images into a workflow's graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from comfyui_runtime.errors import ParameterError, WorkflowError
+from comfyui_runtime.workflow.graph import check_links
+from comfyui_runtime.workflow.manifest import Branch, InputRef, branch_is_off
+from comfyui_runtime.workflow.parameters import resolve_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from comfyui_runtime.workflow.graph import Graph, NodeId
+    from comfyui_runtime.workflow.images import PixelImage
+    from comfyui_runtime.workflow.manifest import Model, Workflow
+    from comfyui_runtime.workflow.parameters import ParameterValue
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """A model file, and the node that loads it."""
+
+    node_id: NodeId
+    model: Model
+
+
+@dataclass(frozen=True)
+class PatchedGraph:
+    """A graph ready to run.
+
+    Attributes:
+        graph: Only the nodes that this request needs.
+        images: For each node that loads an image of the caller's, that image.
+        models: The model files that nodes of this graph load, as the manifest describes them.
+        node_packs: For each node class that is not ComfyUI's own, the pack that defines it.
+    """
+
+    graph: Graph
+    images: Mapping[NodeId, PixelImage]
+    models: tuple[ModelUse, ...] = ()
+    node_packs: Mapping[str, str] = field(default_factory=dict)
+
+
+def patch(
+    workflow: Workflow,
+    values: Mapping[str, ParameterValue],
+    images: Mapping[str, PixelImage],
+) -> PatchedGraph:
+    """Return the workflow's graph with values and images in it and idle branches taken out.
+
+    Args:
+        values: Every parameter's value, as ``resolve_parameters`` returns them.
+        images: The caller's images by name, as ``check_image_names`` accepted them.
+
+    Raises:
+        WorkflowError: What is left of the graph has a link that leads nowhere.
+    """
+    graph = _patch_graph(workflow, values, set(images))
+    by_node = {
+        image.node: images[name]
+        for name, image in workflow.manifest.images.items()
+        if name in images and image.node in graph.nodes
+    }
+    uses = tuple(
+        ModelUse(node_id, model)
+        for model in workflow.manifest.models
+        for node_id, node in graph.nodes.items()
+        if model.file in node.inputs.values()
+    )
+    return PatchedGraph(graph, by_node, uses, workflow.manifest.node_packs)
+
+
+def default_graph(workflow: Workflow) -> Graph:
+    """Return the graph that an event with the required images and no parameters runs.
+
+    Raises:
+        WorkflowError: It has a link that leads nowhere.
+    """
+    required = {name for name, image in workflow.manifest.images.items() if image.required}
+    return _patch_graph(workflow, resolve_parameters(workflow.manifest.parameters, {}), required)
+
+
+def check_image_names(workflow: Workflow, names: set[str]) -> None:
+    """Check that the images given are those that the workflow takes.
+
+    Raises:
+        ParameterError: One is missing or one too many; the message names it.
+    """
+    taken = workflow.manifest.images
+    for name in sorted(names - set(taken)):
+        raise ParameterError(
+            f'The workflow {workflow.name} takes no image "{name}". It takes: '
+            f"{', '.join(taken) or 'none'}.",
+            image=name,
+            allowed=list[JsonValue](taken),
+        )
+    for name, image in taken.items():
+        if image.required and name not in names:
+            raise ParameterError(
+                f'The workflow {workflow.name} needs the image "{name}" ({image.description})',
+                image=name,
+            )
+
+
+def _patch_graph(
+    workflow: Workflow, values: Mapping[str, ParameterValue], image_names: set[str]
+) -> Graph:
+    graph = workflow.graph
+    for name, parameter in workflow.manifest.parameters.items():
+        for text in parameter.patches:
+            ref = InputRef.parse(text)
+            graph = graph.with_input(ref.node_id, ref.name, values[name])
+    for branch in workflow.manifest.branches:
+        if branch_is_off(branch, values, image_names):
+            graph = _take_out(graph, branch)
+    try:
+        check_links(graph)
+    except WorkflowError as error:
+        raise WorkflowError(
+            f"{workflow.name}: with these parameters: {error.message}", **error.details
+        ) from error
+    return graph
+
+
+def _take_out(graph: Graph, branch: Branch) -> Graph:
+    fed_others = graph.linked_ids()
+    for text, value in branch.set.items():
+        ref = InputRef.parse(text)
+        if ref.node_id in graph.nodes:
+            graph = graph.with_input(ref.node_id, ref.name, value)
+    for node_id, stand_ins in branch.bypass.items():
+        if node_id in graph.nodes:
+            graph = _bypass(graph, node_id, stand_ins)
+    return _drop_idle(graph, fed_others)
+
+
+def _bypass(graph: Graph, bypassed: NodeId, stand_ins: Mapping[int, str]) -> Graph:
+    inputs = graph.nodes[bypassed].inputs
+    graph = graph.without_node(bypassed)
+    for node_id, node in graph.nodes.items():
+        for name, link in node.links():
+            if link.node_id == bypassed and link.output in stand_ins:
+                graph = graph.with_input(node_id, name, inputs[stand_ins[link.output]])
+    return graph
+
+
+def _drop_idle(graph: Graph, fed_others: set[NodeId]) -> Graph:
+    """Drop the nodes that fed others before and feed none now, until none is left."""
+    while idle := (fed_others & graph.nodes.keys()) - graph.linked_ids():
+        for node_id in idle:
+            graph = graph.without_node(node_id)
+    return graph

@@ -1,0 +1,1 @@
+"""What callers see: events, responses, errors, progress, and their schemas."""

@@ -1,0 +1,168 @@
+"""An invocation event: what a caller may send, and its JSON Schema.
+
+The models here are the public contract. ``parse_event`` is the only way in.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from handler.contract.errors import EventError
+
+DEFAULT_IMAGE = "image"
+_MOST_PROBLEMS = 20
+_MOST_OF_A_NAME = 100
+
+
+def _scalar(value: object) -> object:
+    """Refuse what is none of a union's types as one problem, not as one a type."""
+    if not isinstance(value, bool | int | float | str):
+        raise PydanticCustomError("scalar", "Input should be true or false, a number or a text")
+    if isinstance(value, str) and _readable(value) != value:
+        raise PydanticCustomError("scalar", "Input should be a text in Unicode")
+    return value
+
+
+ParamValue = Annotated[bool | int | float | str, BeforeValidator(_scalar)]
+Name = Annotated[str, Field(min_length=1, max_length=_MOST_OF_A_NAME)]
+
+
+class _Strict(BaseModel):
+    # Errors are logged with what caused them, and an input may be a person's photo.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+class Output(_Strict):
+    """How the result is encoded, and how it is handed over."""
+
+    format: Literal["png", "webp", "jpeg"] = Field("png", description="Image format of the result.")
+    quality: int = Field(
+        90, ge=1, le=100, description="Quality of jpeg and webp; 100 makes webp lossless."
+    )
+    delivery: Literal["url", "base64"] = Field(
+        "url", description="A URL in the worker's storage, or the bytes in the response."
+    )
+    url: Literal["presigned", "public"] = Field(
+        "presigned", description="A signed URL that expires, or the object's public address."
+    )
+    expires_in: int = Field(
+        86_400,
+        ge=60,
+        le=604_800,
+        description="Seconds that a presigned URL is valid (S3's limit is seven days).",
+    )
+    prefix: str = Field(
+        "",
+        max_length=200,
+        pattern=r"^(?:[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)?$",
+        description="Folder put before the result's key, such as customer-7/avatars.",
+    )
+    reuse: bool = Field(
+        False,
+        description="Answer from the stored result of an identical earlier request that also said "
+        "so, without another run. Needs a given seed.",
+    )
+    embed_workflow: bool = Field(
+        False, description="Keep the graph in the PNG's metadata, as ComfyUI does (PNG only)."
+    )
+
+
+class JobInput(_Strict):
+    """The ``input`` of an event."""
+
+    workflow: Name = Field(description="Name of an installed workflow.")
+    image: str | None = Field(
+        None,
+        min_length=1,
+        description="The photo: http(s) URL, data URI, bare base64, or s3://bucket/key.",
+    )
+    images: dict[Name, Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="Named images, for workflows that take more than one.",
+    )
+    params: dict[Name, ParamValue] = Field(
+        default_factory=dict,
+        description="The workflow's parameters; see `python -m handler workflows`.",
+    )
+    output: Output = Field(default_factory=Output)
+
+    @model_validator(mode="after")
+    def _one_way_to_give_the_image(self) -> JobInput:
+        if self.image is not None and DEFAULT_IMAGE in self.images:
+            raise PydanticCustomError(
+                "image_twice",
+                "give the photo as image or as images.{name}, not as both",
+                {"name": DEFAULT_IMAGE},
+            )
+        return self
+
+    @property
+    def named_images(self) -> dict[str, str]:
+        """Every image by its name; the single ``image`` is named "image"."""
+        single = {} if self.image is None else {DEFAULT_IMAGE: self.image}
+        return single | self.images
+
+
+class Event(_Strict):
+    """An invocation event. Platforms add fields of their own beside ``input``; they are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="The job's id; made up where the platform gives none.",
+    )
+    input: JobInput
+
+
+def parse_event(event: object) -> Event:
+    """Validate an event.
+
+    Args:
+        event: Decoded JSON.
+
+    Raises:
+        EventError: The event is not of the documented shape; ``details["problems"]`` lists each
+            field and what is wrong with it. Values are not repeated: they may be images.
+    """
+    try:
+        return Event.model_validate(event)
+    except ValidationError as error:
+        problems = [
+            {
+                "field": _field(problem["loc"]),
+                "problem": problem["msg"],
+            }
+            for problem in error.errors(
+                include_url=False, include_input=False, include_context=False
+            )
+        ]
+        shown = problems[:_MOST_PROBLEMS]
+        text = "; ".join(f"{problem['field']}: {problem['problem']}" for problem in shown)
+        if len(problems) > len(shown):
+            text += f"; and {len(problems) - len(shown)} more"
+        raise EventError(
+            f"The event is not valid: {text}. `python -m handler schema` prints what is.",
+            problems=shown,  # type: ignore[arg-type]
+        ) from error
+
+
+def _field(place: tuple[int | str, ...]) -> str:
+    return ".".join(_readable(str(part))[:_MOST_OF_A_NAME] for part in place) or "event"
+
+
+def _readable(text: str) -> str:
+    """Return a text that can be written out: JSON may hold halves of surrogate pairs."""
+    return text.encode(errors="backslashreplace").decode()

@@ -1,0 +1,132 @@
+"""Invocation: synchronous, and as jobs that are submitted, followed and cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator  # noqa: TC003 - FastAPI reads it
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response as HttpResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel, ConfigDict
+
+from handler.contract.response import Success
+from handler.http.dependencies import FoundJob, ServiceDep, job_path
+from handler.http.invocation import (
+    answer,
+    base_url,
+    read_event,
+    run_event,
+    wait_for_end,
+)
+from handler.http.jobs import JobState
+from handler.http.openapi import EVENT_BODY, REFUSALS
+from handler.http.progress_stream import done_event, job_events
+from handler.http.results import with_whole_urls
+from handler.job.pool import Job, JobStatus
+
+if TYPE_CHECKING:
+    from handler.http.service import Service
+
+router = APIRouter(tags=["jobs"], responses=REFUSALS)
+
+
+class JobLinks(BaseModel):
+    """Paths of a job."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    self: str
+    events: str
+    result: str
+    cancel: str
+
+
+class SubmittedJob(BaseModel):
+    """A job that was taken."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    status: JobStatus
+    links: JobLinks
+
+
+@router.post("/v1/invoke", responses={200: {"model": Success}}, openapi_extra=EVENT_BODY)
+async def invoke(request: Request, service: ServiceDep) -> HttpResponse:
+    """Carry an event out and return its response. A client that goes away cancels the job."""
+    event = await read_event(request, service)
+    return answer(request, service, await run_event(request, service, event))
+
+
+@router.post("/v1/jobs", status_code=202, openapi_extra=EVENT_BODY)
+async def submit(request: Request, service: ServiceDep) -> SubmittedJob:
+    """Submit a job. The same event sent again while it is under way joins it."""
+    job = await service.submit(await read_event(request, service), detached=True)
+    path = job_path(job.job_id)
+    links = JobLinks(self=path, events=f"{path}/events", result=f"{path}/result", cancel=path)
+    return SubmittedJob(job_id=job.job_id, status=job.status, links=links)
+
+
+@router.get("/v1/jobs/{job_id}")
+async def status(found: FoundJob, request: Request, service: ServiceDep) -> JobState:
+    """Return where a job stands; ended jobs are remembered for a while."""
+    return _state(found, request, service)
+
+
+@router.get(
+    "/v1/jobs/{job_id}/result", responses={200: {"model": Success}, 202: {"model": JobState}}
+)
+async def result(
+    found: FoundJob,
+    request: Request,
+    service: ServiceDep,
+    wait: Annotated[float, Query(ge=0, le=300, description="Seconds to wait for the end.")] = 0,
+) -> HttpResponse:
+    """Return an ended job's response, as a synchronous call would; 202 while it is under way."""
+    if isinstance(found, Job):
+        with suppress(TimeoutError):
+            return answer(request, service, await wait_for_end(request, service, found, wait))
+    state = _state(found, request, service)
+    if state.response is not None:
+        return answer(request, service, state.response)
+    return HttpResponse(
+        state.model_dump_json(),
+        status_code=202,
+        headers={"Retry-After": "1"},
+        media_type="application/json",
+    )
+
+
+@router.delete("/v1/jobs/{job_id}", status_code=202)
+async def cancel(found: FoundJob, request: Request, service: ServiceDep) -> JobState:
+    """Cancel a job, wherever it is. One that has ended stays as it is."""
+    if isinstance(found, Job):
+        found.cancel()
+    return _state(found, request, service)
+
+
+@router.get("/v1/jobs/{job_id}/events", response_class=EventSourceResponse)
+async def events(
+    found: FoundJob, request: Request, service: ServiceDep
+) -> AsyncIterator[ServerSentEvent]:
+    """Stream `progress` events, at most ten a second, and the response as the last one, `done`.
+
+    The data of `progress` are those of a job's state, with `preview`, a small JPEG as a data URI,
+    where the workflow's sampler makes one.
+    """
+    url = base_url(request, service)
+    if isinstance(found, Job):
+        async for event in job_events(found, url):
+            yield event
+    elif found.response is not None:
+        yield done_event(found.response, url)
+
+
+def _state(found: Job | JobState, request: Request, service: Service) -> JobState:
+    state = JobState.of(found) if isinstance(found, Job) else found
+    if state.response is None:
+        return state
+    whole = with_whole_urls(state.response, base_url(request, service))
+    return state.model_copy(update={"response": whole})

@@ -1,0 +1,183 @@
+"""Jobs by their id: those under way, and for a while those that have ended."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from handler.contract.errors import UnknownJobError
+from handler.contract.progress import Phase
+from handler.contract.response import Failure, Success
+from handler.job.pool import JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from handler.contract.response import Response
+    from handler.job.pool import Job, JobPool
+    from handler.settings import Settings
+
+
+class ProgressState(BaseModel):
+    """Where a running job is; see :class:`handler.contract.progress.JobProgress`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    phase: Phase
+    fraction: float = Field(description="Share of the workflow's graph that is done, 0 to 1.")
+    node: str | None = Field(description="Title of the node that runs.")
+    step: int = Field(description="Steps of that node that are done.")
+    steps: int = Field(description="Steps of that node in all.")
+
+
+class JobState(BaseModel):
+    """Where a job stands, and its response once it has ended."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    status: JobStatus
+    progress: ProgressState | None
+    response: Annotated[Success | Failure, Field(discriminator="status")] | None
+
+    @classmethod
+    def of(cls, job: Job) -> JobState:
+        """Return the state of a job at this moment."""
+        progress = job.progress
+        return cls(
+            job_id=job.job_id,
+            status=job.status,
+            progress=progress and ProgressState.model_validate(progress.to_json()),
+            response=job.future.result() if job.future.done() else None,
+        )
+
+
+class _Live:
+    """A job under way, and who waits for it."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.waiting = 0
+        self.detached = False
+
+
+@dataclass(frozen=True)
+class _Finished:
+    state: JobState
+    ended_at: float
+    size: int
+
+
+class Jobs:
+    """Submits jobs and remembers them. Used on the event loop, except for what jobs' ends call.
+
+    Args:
+        settings: How many ended jobs are remembered, and for how long.
+        on_response: Called once a job, with its event, on the thread that carried it out.
+    """
+
+    def __init__(self, settings: Settings, on_response: Callable[[object, Response], None]) -> None:
+        self._settings = settings
+        self._on_response = on_response
+        self._lock = threading.Lock()
+        self._live: dict[str, _Live] = {}
+        self._finished: OrderedDict[str, _Finished] = OrderedDict()
+        self._finished_bytes = 0
+
+    def submit(self, pool: JobPool, event: object, *, detached: bool) -> Job:
+        """Queue an event, or join the same one under way.
+
+        Args:
+            detached: Whether the job goes on when nobody waits for it.
+
+        Raises:
+            ServiceError: The pool refuses it; see :meth:`handler.job.pool.JobPool.submit`.
+        """
+        job = pool.submit(event)
+        with self._lock:
+            live = self._live.get(job.job_id)
+            is_new = live is None or live.job is not job
+            if live is None or is_new:
+                live = self._live[job.job_id] = _Live(job)
+                self._drop(job.job_id)
+            live.detached = live.detached or detached
+        if is_new:
+            job.future.add_done_callback(lambda _: self._end(job))
+        return job
+
+    @contextlib.contextmanager
+    def waiting_for(self, job: Job) -> Iterator[None]:
+        """Wait for a job inside. When nobody waits for it any more, it is cancelled."""
+        live = self._live.get(job.job_id)
+        if live is None or live.job is not job:
+            yield
+            return
+        live.waiting += 1
+        try:
+            yield
+        finally:
+            live.waiting -= 1
+            if not (live.waiting or live.detached or job.future.done()):
+                job.cancel()
+
+    def find(self, job_id: str) -> Job | JobState:
+        """Return a job that is under way, or the last state of one that has ended.
+
+        Raises:
+            UnknownJobError: Neither is known.
+        """
+        with self._lock:
+            live = self._live.get(job_id)
+            if live is not None:
+                return live.job
+            self._forget()
+            finished = self._finished.get(job_id)
+        if finished is None:
+            raise UnknownJobError(
+                "There is no job with this id under way, and none is remembered: jobs that have "
+                "ended are forgotten after a while (JOBS_KEPT, JOBS_KEPT_SECONDS).",
+                job_id=job_id,
+            )
+        return finished.state
+
+    def _end(self, job: Job) -> None:
+        response = job.future.result()
+        state = JobState.of(job)
+        with self._lock:
+            live = self._live.get(job.job_id)
+            if live is not None and live.job is job:
+                del self._live[job.job_id]
+            self._drop(job.job_id)
+            self._finished[job.job_id] = _Finished(state, time.monotonic(), _size(response))
+            self._finished_bytes += _size(response)
+            self._forget()
+        self._on_response(job.event, response)
+
+    def _forget(self) -> None:
+        oldest_allowed = time.monotonic() - self._settings.jobs_kept_seconds
+        while self._finished:
+            job_id, oldest = next(iter(self._finished.items()))
+            if (
+                len(self._finished) <= self._settings.jobs_kept
+                and self._finished_bytes <= self._settings.jobs_kept_max_bytes
+                and oldest.ended_at >= oldest_allowed
+            ):
+                return
+            self._drop(job_id)
+
+    def _drop(self, job_id: str) -> None:
+        finished = self._finished.pop(job_id, None)
+        if finished is not None:
+            self._finished_bytes -= finished.size
+
+
+def _size(response: Response) -> int:
+    if isinstance(response, Failure):
+        return 0
+    return sum(len(output.base64 or "") for output in response.outputs)

@@ -1,0 +1,179 @@
+"""The process: the HTTP server on a thread of its own, ComfyUI's start on the main one.
+
+ComfyUI and node packs start on the main thread because some of what they import can do no other;
+the server answers from the first moment on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import signal
+import socket
+import threading
+from typing import TYPE_CHECKING, Self
+
+import uvicorn
+
+from comfyui_runtime.errors import ServiceError
+from handler.contract.errors import ConfigurationError
+from handler.http.app import make_app
+from handler.http.results import ServedFolder
+from handler.http.service import Service
+from handler.job.start import start
+from handler.shelf import LocalStorage, open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+    from fastapi import APIRouter, FastAPI
+
+    from handler.settings import Settings
+    from handler.shelf import Storage
+
+log = logging.getLogger(__name__)
+
+_BACKLOG = 2048
+# Longer than load balancers keep idle connections to a backend (Google's: 600 s), so that none
+# sends a request on one that is just being closed.
+_KEEP_ALIVE = 620
+_LAST_ANSWERS = 5
+
+
+def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
+    """Serve until told to stop.
+
+    Args:
+        routers: Further routes, such as those that platforms fix.
+
+    Returns:
+        The exit status: 0 after SIGTERM or SIGINT, 1 if the worker has to be replaced.
+
+    Raises:
+        BootError: ComfyUI could not be started.
+        ConfigurationError: A setting cannot work.
+    """
+    if settings.previews is None:
+        settings = settings.model_copy(update={"previews": True})
+    stop = _Stop()
+    service = Service(settings, on_broken=lambda: stop.request(1))
+    storage = served_storage(settings, service)
+    with (
+        HttpServer(make_app(service, routers), settings.host, settings.port) as server,
+        stop.signals(),
+    ):
+        log.info("listening", extra={"host": settings.host, "port": server.port})
+        try:
+            with stop.interrupting():
+                function = start(settings, storage, service.metrics.booted)
+            service.booted(function)
+            status = stop.wait()
+        except ServiceError as error:
+            service.boot_failed(error)
+            raise
+        except KeyboardInterrupt:
+            status = 0
+        log.info("stopping", extra={"status": status})
+        service.close()
+    return status
+
+
+def served_storage(settings: Settings, service: Service) -> Storage:
+    """Return where results go; those in a local folder get addresses of this server."""
+    storage = open_storage(settings)
+    if isinstance(storage, LocalStorage):
+        return ServedFolder(storage, service.links)
+    return storage
+
+
+class HttpServer:
+    """Uvicorn on a thread: listens when made, answers inside ``with``, sends last answers after.
+
+    Args:
+        port: 0 for any that is free.
+
+    Raises:
+        ConfigurationError: The address cannot be listened on.
+    """
+
+    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{host}:{port} cannot be listened on ({error.strerror}): set HOST and PORT to an "
+                "address of this machine that is free."
+            ) from error
+        self.port: int = self._socket.getsockname()[1]
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            # Addresses of results carry signatures.
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=_LAST_ANSWERS,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._socket],), name="http", daemon=True
+        )
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(2 * _LAST_ANSWERS)
+        self._socket.close()
+
+
+class _Stop:
+    """The wish to stop: by a signal, or because the worker is broken."""
+
+    def __init__(self) -> None:
+        # Its put may be called from a signal handler while the main thread is inside get.
+        self._statuses: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._interrupt = False
+
+    def request(self, status: int) -> None:
+        """Ask for the end. Safe from any thread."""
+        self._statuses.put(status)
+
+    def wait(self) -> int:
+        """Wait for the wish, for as long as it takes, and return the exit status."""
+        return self._statuses.get()
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """Take SIGTERM and SIGINT inside; a second SIGINT ends the process as it always does."""
+        kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        for number in kept:
+            signal.signal(number, self._on_signal)
+        try:
+            yield
+        finally:
+            for number, handler in kept.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Have a signal inside end the work with a ``KeyboardInterrupt``."""
+        self._interrupt = True
+        try:
+            yield
+        finally:
+            self._interrupt = False
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.request(0)
+        if self._interrupt:
+            self._interrupt = False
+            raise KeyboardInterrupt

@@ -1,0 +1,98 @@
+"""Answers an identical request from the stored result of an earlier one, without the device."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from handler.contract.response import OutputFile
+from handler.job.encode import named_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from comfyui_runtime.workflow.images import PixelImage
+    from handler.job.request import Request
+    from handler.shelf import Storage
+
+log = logging.getLogger(__name__)
+
+
+class _Record(BaseModel):
+    """What an earlier job stored: its files, and the keys below the storage's own prefix."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keys: list[str]
+    outputs: list[OutputFile]
+
+
+class ReusableResults:
+    """Records of stored results, beside them in the storage.
+
+    Two requests are identical if workflow files, parameters (the seed among them), pixels, output
+    format and key prefix are. A request whose seed is drawn is therefore never identical to
+    another.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def find(
+        self, request: Request, images: Mapping[str, PixelImage]
+    ) -> tuple[OutputFile, ...] | None:
+        """Return the files of an identical earlier job, with fresh URLs, if all are still there.
+
+        Raises:
+            StorageError: The storage cannot be read.
+        """
+        data = self._storage.read(_record_key(request, images))
+        if data is None:
+            return None
+        try:
+            record = _Record.model_validate_json(data)
+        except ValidationError:
+            log.warning("record of a reusable result cannot be read")
+            return None
+        found = []
+        for key, output in zip(record.keys, record.outputs, strict=True):
+            # A later job with the same id may have replaced the file by another.
+            stored = self._storage.locate(key, output.sha256, request.output)
+            if stored is None:
+                return None
+            found.append(output.model_copy(update={"url": stored.url}))
+        return tuple(found)
+
+    def remember(
+        self,
+        request: Request,
+        images: Mapping[str, PixelImage],
+        keys: Sequence[str],
+        outputs: Sequence[OutputFile],
+    ) -> None:
+        """Write down what a job stored under which keys.
+
+        Raises:
+            StorageError: The storage did not take it.
+        """
+        bare = [output.model_copy(update={"url": None}) for output in outputs]
+        record = _Record(keys=list(keys), outputs=bare)
+        file = named_file("record.json", record.model_dump_json().encode())
+        self._storage.store(file, _record_key(request, images), request.output)
+
+
+def _record_key(request: Request, images: Mapping[str, PixelImage]) -> str:
+    asked_for = {
+        "workflow": request.workflow.digest,
+        "values": dict(request.values),
+        "images": {name: image.digest for name, image in images.items()},
+        "output": request.output.model_dump(
+            mode="json", include={"format", "quality", "embed_workflow", "prefix"}
+        ),
+    }
+    digest = hashlib.sha256(json.dumps(asked_for, sort_keys=True).encode()).hexdigest()
+    return f"reuse/{digest}.json"

@@ -1,0 +1,130 @@
+"""The cold start: from settings to a function that takes events."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import shlex
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from comfyui_runtime.in_process.boot import boot
+from comfyui_runtime.in_process.options import BootOptions
+from comfyui_runtime.in_process.read_ahead import ReadAhead
+from handler.contract.errors import ConfigurationError
+from handler.inputs import InputFetcher
+from handler.job.deliver import Delivery
+from handler.job.invoke import Function
+from handler.job.warm_up import model_paths, warm_up, workflows_to_warm_up
+from handler.shelf import open_kept_results, open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from comfyui_runtime.in_process.boot import BootReport
+    from comfyui_runtime.in_process.runtime import InProcessRuntime
+    from comfyui_runtime.run.runtime import Runtime
+    from handler.settings import Settings
+    from handler.shelf import Storage
+
+log = logging.getLogger(__name__)
+
+
+def start(
+    settings: Settings,
+    storage: Storage | None = None,
+    on_boot: Callable[[BootReport], None] | None = None,
+) -> Function:
+    """Boot ComfyUI in this process and return the function.
+
+    Args:
+        storage: Where results go; where the settings say, without one.
+        on_boot: Called with the report of the start; not for a ComfyUI that runs elsewhere.
+
+    Raises:
+        BootError: ComfyUI could not be started.
+        ConfigurationError: The storage's settings cannot work.
+        ServerUnreachableError: The ComfyUI server that the settings name does not answer.
+        WorkflowError: A workflow to warm up is not installed, or broken.
+        WorkerBrokenError: A workflow to warm up did not end within its time limit.
+    """
+    storage = storage or open_storage(settings)
+    if settings.comfyui_server_url is not None:
+        runtime: Runtime = server_runtime(settings.comfyui_server_url, settings.stop_grace)
+    else:
+        runtime, report = _booted(settings)
+        _log(report)
+        if on_boot is not None:
+            on_boot(report)
+    # What was imported stays. Looking through all of it for garbage takes 0.1 s, between two jobs.
+    gc.freeze()
+    delivery = Delivery(storage, open_kept_results(settings))
+    return Function(settings, runtime, InputFetcher(settings), delivery)
+
+
+def _booted(settings: Settings) -> tuple[InProcessRuntime, BootReport]:
+    """Boot, and warm up; the models' bytes come into the page cache meanwhile."""
+    workflows = workflows_to_warm_up(settings)
+    read_ahead = ReadAhead(model_paths(settings, workflows))
+    try:
+        runtime, report = boot(boot_options(settings))
+        started = time.perf_counter()
+        warm_up(runtime, workflows, settings.job_timeout)
+    finally:
+        read_ahead.stop()
+    if not workflows:
+        return runtime, report
+    phases = {**report.phases, "warm_up": time.perf_counter() - started}
+    return runtime, replace(report, phases=phases)
+
+
+def server_runtime(url: str, stop_grace: float) -> Runtime:
+    """Return the runtime on a ComfyUI server that answers.
+
+    Raises:
+        ConfigurationError: The packages that it needs are not installed.
+        ServerUnreachableError: The server does not answer.
+    """
+    try:
+        from comfyui_runtime.remote.runtime import ServerRuntime
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"COMFYUI_SERVER_URL needs the package {error.name}: pip install '.[server]'."
+        ) from error
+    runtime = ServerRuntime(url, stop_grace=stop_grace)
+    log.info("graphs run on a server", extra={"comfyui": runtime.comfyui_version()})
+    return runtime
+
+
+def _log(report: BootReport) -> None:
+    log.info(
+        "booted",
+        extra={
+            "seconds": {phase: round(value, 3) for phase, value in report.phases.items()},
+            "total_seconds": round(report.seconds, 3),
+            "device": report.device,
+            "comfyui": report.comfyui_version,
+            "torch": report.torch_version,
+            "node_classes": report.node_class_count,
+            "failed_node_packs": {
+                pack.name: pack.error for pack in report.node_packs if pack.error
+            },
+        },
+    )
+
+
+def boot_options(settings: Settings) -> BootOptions:
+    """Return what the settings say about ComfyUI."""
+    return BootOptions(
+        comfyui_dir=settings.comfyui_dir,
+        base_dir=settings.comfyui_base_dir,
+        model_dirs=settings.model_dirs,
+        device=settings.device,
+        vram_mode=settings.vram_mode,
+        cache_lru=settings.cache_lru,
+        previews=bool(settings.previews),
+        api_nodes=settings.api_nodes,
+        stop_grace=settings.stop_grace,
+        extra_args=tuple(shlex.split(settings.comfyui_args)),
+    )

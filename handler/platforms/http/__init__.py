@@ -1,5 +1,0 @@
-"""The function behind HTTP: FastAPI on one port, whatever platform starts the container."""
-
-from handler.platforms.http.server import serve
-
-__all__ = ["serve"]

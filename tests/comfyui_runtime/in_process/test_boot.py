@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from places import PROJECT
+
+from comfyui_runtime.errors import BootError
+from comfyui_runtime.in_process.boot import boot
+from comfyui_runtime.in_process.options import BootOptions
+
+BOOT_ALONE = """
+import sys
+from pathlib import Path
+from comfyui_runtime.in_process.boot import boot
+from comfyui_runtime.errors import ServiceError
+from comfyui_runtime.in_process.options import BootOptions
+comfyui_dir, base_dir, device, *extra = sys.argv[1:]
+try:
+    boot(BootOptions(Path(comfyui_dir), Path(base_dir), device=device, extra_args=tuple(extra)))
+except ServiceError as error:
+    sys.exit(f"{error.code}: {error.message}")
+"""
+
+
+def boot_alone(comfyui_dir: Path, base_dir: Path, device: str, *extra: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", BOOT_ALONE, str(comfyui_dir), str(base_dir), device, *extra],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=PROJECT,
+    )
+    assert done.returncode == 1
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_boot_leaves_the_callers_process_state_as_it_was(booted):
+    assert booted.after == booted.before
+
+
+def test_boot_opens_no_port(booted):
+    listening = "0A"
+    sockets = {
+        str(path.readlink())
+        for path in Path("/proc/self/fd").iterdir()
+        if path.is_symlink() and str(path.readlink()).startswith("socket:")
+    }
+    inodes = {
+        line.split()[9]
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]
+        if line.split()[3] == listening
+    }
+    assert not sockets & {f"socket:[{inode}]" for inode in inodes}
+
+
+def test_report_times_each_phase_and_counts_the_node_classes(booted):
+    assert list(booted.report.phases) == [
+        "options",
+        "torch",
+        "execution",
+        "core_nodes",
+        "node_packs",
+    ]
+    assert all(seconds >= 0 for seconds in booted.report.phases.values())
+    assert booted.report.node_class_count > 300
+    assert booted.report.comfyui_version == "0.3.75"
+    assert booted.report.device == "cpu"
+
+
+def test_report_names_the_pack_that_failed_and_why(booted):
+    packs = {pack.name: pack.error for pack in booted.report.node_packs}
+    assert packs["test_nodes"] is None
+    assert "broken_pack needs something that is not installed" in packs["broken_pack"]
+
+
+def test_second_boot_in_one_process_is_refused(booted, comfyui_dir):
+    with pytest.raises(BootError, match="only once"):
+        boot(BootOptions(comfyui_dir, booted.base_dir, device="cpu"))
+
+
+def test_without_a_gpu_boot_stops_with_one_clear_line(comfyui_dir, tmp_path):
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    line = boot_alone(comfyui_dir, tmp_path, "cuda")
+    assert line.startswith("no_gpu: No CUDA GPU is visible to this worker.")
+    assert "COMFYUI_DEVICE=cpu" in line
+
+
+def test_unknown_comfyui_option_is_refused_with_the_parsers_words(comfyui_dir, tmp_path):
+    line = boot_alone(comfyui_dir, tmp_path, "cpu", "--no-such-option")
+    assert "boot_failed" in line
+    assert "--no-such-option" in line
+
+
+def test_missing_comfyui_says_how_to_install_it(tmp_path):
+    line = boot_alone(tmp_path / "nowhere", tmp_path, "cpu")
+    assert "Run ./provision.sh" in line
+
+
+def test_another_comfyui_release_is_refused(tmp_path):
+    (tmp_path / "comfyui_version.py").write_text('__version__ = "0.9.9"\n')
+    assert "holds ComfyUI 0.9.9" in boot_alone(tmp_path, tmp_path / "base", "cpu")

@@ -1,0 +1,158 @@
+"""A lazy boot offers what an eager one does; each boots in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from places import PROJECT
+
+from comfyui_runtime.errors import MissingNodeClassError
+from comfyui_runtime.in_process.node_index import read_node_index
+from comfyui_runtime.run.cancellation import Cancellation
+from comfyui_runtime.workflow.graph import parse_graph
+from comfyui_runtime.workflow.patch import PatchedGraph
+
+BOOT = """
+import importlib, json, sys, tempfile, warnings
+from pathlib import Path
+from comfyui_runtime.in_process import comfy
+from comfyui_runtime.in_process.boot import boot
+from comfyui_runtime.in_process.lazy_imports import is_pending
+from comfyui_runtime.in_process.options import BootOptions
+warnings.simplefilter("ignore")
+options = BootOptions(
+    Path(sys.argv[1]), Path(sys.argv[2]), device="cpu", api_nodes=True, lazy=sys.argv[3] == "lazy"
+)
+runtime, report = boot(options)
+"""
+
+EVERYTHING = (
+    BOOT
+    + """
+offered = sorted(runtime.node_classes())
+pending = [name for name in ("comfy.sd", "comfy.samplers", "server") if is_pending(name)]
+classes = dict(comfy.node_classes().items())
+print(json.dumps({
+    "offered": offered,
+    "pending_after_boot": pending,
+    "count": report.node_class_count,
+    "failed": report.failed_core_files,
+    "classes": {name: f"{c.__module__}.{c.__qualname__}" for name, c in classes.items()},
+    "inputs": {name: repr(c.INPUT_TYPES()) for name, c in classes.items()},
+}))
+"""
+)
+
+TOKENS = (
+    BOOT
+    + """
+before = [name for name in ("transformers", "torchvision", "scipy") if name in sys.modules]
+tokenizer = importlib.import_module("comfy.sd1_clip").SD1Tokenizer()
+tokens = [token for token, _ in tokenizer.tokenize_with_weights("a red cat")["l"][0]]
+nodes = importlib.import_module("nodes")
+samplers = nodes.KSampler.INPUT_TYPES()["required"]["sampler_name"][0]
+prompt_server = importlib.import_module("server").PromptServer.instance
+print(json.dumps({
+    "imported_before": before,
+    "tokens": tokens[:5],
+    "has_sde_sampler": "dpmpp_sde" in samplers,
+    "beta": len(importlib.import_module("comfy.samplers").beta_scheduler(
+        importlib.import_module("comfy.model_sampling").ModelSamplingDiscrete(), 4)),
+    "server": type(prompt_server).__name__,
+}))
+"""
+)
+
+
+def output_of(script: str, *arguments: str) -> dict:
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def eager(comfyui_dir, tmp_path_factory) -> dict:
+    base = tmp_path_factory.mktemp("eager")
+    return output_of(EVERYTHING, str(comfyui_dir), str(base), "eager")
+
+
+@pytest.fixture(scope="module")
+def lazy(comfyui_dir, tmp_path_factory) -> dict:
+    base = tmp_path_factory.mktemp("lazy")
+    return output_of(EVERYTHING, str(comfyui_dir), str(base), "lazy")
+
+
+def test_index_is_of_the_pinned_release_and_complete(eager):
+    index = read_node_index()
+    files = index.files_by_class(api_nodes=True)
+    failed = set(eager["failed"])
+    assert index.comfyui_version == "0.3.75"
+    importable = {name for name, file in files.items() if Path(file).name not in failed}
+    core = {name for name in eager["classes"] if "/comfy_" in eager["classes"][name]}
+    assert importable == core
+
+
+def test_lazy_boot_executes_none_of_the_large_modules(lazy):
+    assert lazy["pending_after_boot"] == ["comfy.sd", "comfy.samplers", "server"]
+
+
+def test_lazy_boot_gives_the_same_classes_with_the_same_inputs_when_asked_for_all(lazy, eager):
+    assert lazy["classes"] == eager["classes"]
+    assert lazy["inputs"] == eager["inputs"]
+
+
+def test_lazy_boot_offers_the_same_names_before_anything_is_loaded(lazy, eager):
+    failed = set(eager["failed"])
+    files = read_node_index().files_by_class(api_nodes=True)
+    broken = {name for name, file in files.items() if Path(file).name in failed}
+    assert set(lazy["offered"]) - broken == set(eager["offered"])
+    assert lazy["count"] == len(lazy["offered"])
+
+
+def test_lazy_modules_do_their_work_at_first_use(comfyui_dir, tmp_path):
+    seen = output_of(TOKENS, str(comfyui_dir), str(tmp_path), "lazy")
+    assert seen == {
+        "imported_before": [],
+        "tokens": [49406, 320, 736, 2368, 49407],
+        "has_sde_sampler": True,
+        "beta": 5,
+        "server": "InProcessPromptServer",
+    }
+
+
+def run(runtime, graph, photo):
+    return runtime.run(PatchedGraph(parse_graph(graph), {"1": photo}), Cancellation(60))
+
+
+def test_node_that_sends_messages_through_comfyuis_server_runs(runtime, photo):
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "photo.png"}},
+        "2": {"class_type": "GetImageSize", "inputs": {"image": ["1", 0]}},
+        "3": {"class_type": "PreviewAny", "inputs": {"source": ["2", 0]}},
+    }
+    assert set(run(runtime, graph, photo).node_seconds) == {"1", "2", "3"}
+
+
+def test_class_whose_file_does_not_import_is_missing_with_the_reason(runtime, photo):
+    if importlib.util.find_spec("torchaudio") is not None:
+        pytest.skip("all of ComfyUI's node files import here")
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "photo.png"}},
+        "2": {"class_type": "EmptyAudio", "inputs": {}},
+    }
+    with pytest.raises(MissingNodeClassError, match="No module named 'torchaudio'"):
+        run(runtime, graph, photo)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comfyui_runtime.in_process.options import BootOptions
+
+WEB = Path("/web")
+
+
+def argv(**fields) -> list[str]:
+    return BootOptions(Path("/comfyui"), Path("/base"), **fields).argv(WEB)
+
+
+def value_of(option: str, arguments: list[str]) -> str:
+    assert arguments.count(option) == 1
+    return arguments[arguments.index(option) + 1]
+
+
+def test_nothing_more_is_asked_for_on_a_gpu_by_default():
+    assert argv() == [
+        "--base-directory",
+        "/base",
+        "--front-end-root",
+        "/web",
+        "--database-url",
+        "sqlite:///:memory:",
+        "--disable-metadata",
+        "--preview-method",
+        "none",
+        "--disable-api-nodes",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "flags"),
+    [
+        ("auto", set()),
+        ("high", {"--highvram"}),
+        ("normal", {"--normalvram"}),
+        ("low", {"--lowvram"}),
+        ("none", {"--novram"}),
+    ],
+)
+def test_vram_mode_becomes_comfyuis_flag(mode, flags):
+    assert {option for option in argv(vram_mode=mode) if option.endswith("vram")} == flags
+
+
+def test_cpu_is_asked_for_where_no_gpu_is_wanted():
+    assert "--cpu" in argv(device="cpu")
+    assert "--cpu" not in argv(device="cuda")
+
+
+def test_cache_by_number_of_nodes_is_chosen_by_a_number():
+    assert value_of("--cache-lru", argv(cache_lru=20)) == "20"
+    assert "--cache-lru" not in argv(cache_lru=0)
+
+
+def test_previews_and_api_nodes_are_on_where_asked_for():
+    arguments = argv(previews=True, api_nodes=True)
+    assert value_of("--preview-method", arguments) == "latent2rgb"
+    assert "--disable-api-nodes" not in arguments
+
+
+def test_further_arguments_come_last_so_that_they_win():
+    assert argv(extra_args=("--preview-method", "taesd"))[-2:] == ["--preview-method", "taesd"]

@@ -1,0 +1,134 @@
+"""``python -m handler serve`` as a process: its start, its port, its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from places import TESTS
+from platforms_support.http_server import PICTURE, error_of, event, slow, wait_until
+
+from handler.contract.errors import ConfigurationError
+from handler.http.server import HttpServer
+
+
+@dataclass
+class Process:
+    popen: subprocess.Popen[bytes]
+    client: httpx.Client
+    log: Path
+
+    def stage(self) -> str | None:
+        try:
+            return self.client.get("/health").json()["stage"]
+        except httpx.TransportError:
+            return None
+
+    def ended(self) -> tuple[int, str]:
+        return self.popen.wait(60), self.log.read_text()
+
+
+@pytest.fixture
+def start_server(comfyui_dir, tmp_path):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "custom_nodes").symlink_to(TESTS / "node_packs")
+    processes = []
+
+    def start(**settings: str) -> Process:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        environment = {
+            **os.environ,
+            "COMFYUI_DIR": str(comfyui_dir),
+            "COMFYUI_BASE_DIR": str(tmp_path / "base"),
+            "COMFYUI_DEVICE": "cpu",
+            "WORKFLOWS_DIR": str(TESTS / "workflows"),
+            "RESULTS_DIR": str(tmp_path / "results"),
+            "PORT": str(port),
+            "PYTHONPATH": str(TESTS.parent),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **settings,
+        }
+        log = tmp_path / "server.log"
+        with log.open("wb") as output:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", "handler", "serve"],
+                env=environment,
+                cwd=tmp_path,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        client = httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False, verify=False
+        )
+        processes.append(Process(popen, client, log))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.client.close()
+        process.popen.kill()
+        process.popen.wait(10)
+
+
+def test_life_of_a_server(start_server):
+    """It answers while ComfyUI starts, on $PORT; SIGTERM ends the running job well."""
+    process = start_server(WORKER_CONCURRENCY="1", SHUTDOWN_GRACE_SECONDS="20")
+    client = process.client
+    wait_until(lambda: process.stage() is not None, timeout=60)
+    assert process.stage() == "booting", process.log.read_text()
+    assert client.get("/ready").status_code == 503
+    early = client.post("/v1/invoke", json=event(id="early"))
+    assert early.json()["status"] == "succeeded", process.log.read_text()
+    assert client.get("/ready").status_code == 200
+    with ThreadPoolExecutor(2) as threads:
+        running = threads.submit(client.post, "/v1/invoke", json=slow(30, 0.05, id="running"))
+        wait_until(lambda: "run" in client.get("/v1/jobs/running").text)
+        waiting = threads.submit(client.post, "/v1/invoke", json=event(id="waiting"))
+        wait_until(lambda: client.get("/v1/jobs/waiting").status_code == 200)
+        process.popen.send_signal(signal.SIGTERM)
+        wait_until(lambda: process.stage() == "stopping")
+        assert client.get("/ready").status_code == 503
+        error_of(client.post("/v1/invoke", json=event()), 503, "shutting_down")
+        assert error_of(waiting.result(), 503, "shutting_down")["error"]["retryable"] is True
+        assert running.result().json()["status"] == "succeeded"
+    status, log = process.ended()
+    assert status == 0, log
+    assert '"event": "booted"' in log
+    assert PICTURE not in log
+
+
+def test_signal_while_comfyui_starts_ends_the_process_at_once(start_server):
+    process = start_server()
+    wait_until(lambda: process.stage() == "booting", timeout=60)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(process.client.post, "/v1/invoke", json=event())
+        wait_until(lambda: "comfyui_jobs_waiting 1.0" in process.client.get("/metrics").text)
+        process.popen.send_signal(signal.SIGTERM)
+        error_of(waiting.result(), 503, "shutting_down")
+    status, log = process.ended()
+    assert status == 0, log
+    assert '"event": "booted"' not in log
+
+
+def test_worker_beyond_repair_answers_and_ends_with_status_one(start_server):
+    process = start_server(JOB_TIMEOUT_SECONDS="0.5", STOP_GRACE_SECONDS="0.5")
+    wait_until(lambda: process.stage() == "running", timeout=120)
+    broken = process.client.post("/v1/invoke", json=event("stubborn"))
+    assert error_of(broken, 503, "worker_broken")["error"]["retryable"] is True
+    status, log = process.ended()
+    assert status == 1, log
+
+
+def test_port_in_use_is_said_plainly(server):
+    with pytest.raises(ConfigurationError, match="PORT"):
+        HttpServer(None, "127.0.0.1", server.port)

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from handler.contract.errors import JobIdInUseError, OverloadedError, ShuttingDownError
+from handler.job.pool import JobPool
+
+
+def photo() -> str:
+    file = BytesIO()
+    Image.new("RGB", (8, 8), (10, 200, 30)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def event(job_id: str, workflow: str = "invert", **params: object) -> dict[str, object]:
+    job_input = {"workflow": workflow, "image": photo(), "params": params}
+    return {"id": job_id, "input": job_input | {"output": {"delivery": "base64"}}}
+
+
+def slow(job_id: str, steps: int = 30) -> dict[str, object]:
+    return event(job_id, "steps", steps=steps, seconds=0.02)
+
+
+def wait_until(condition, timeout: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def make_pool(function):
+    pools = []
+
+    def make(**options):
+        pools.append(JobPool(function, **options))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.close(grace=0.0)
+
+
+def test_jobs_are_carried_out_and_leave_the_pool(make_pool):
+    pool = make_pool(concurrency=2)
+    jobs = [pool.submit(event(f"job-{number}")) for number in range(6)]
+    responses = [job.future.result(30) for job in jobs]
+    assert [response.job_id for response in responses] == [f"job-{number}" for number in range(6)]
+    assert {response.status for response in responses} == {"succeeded"}
+    wait_until(lambda: pool.jobs_under_way == ())
+
+
+def test_status_and_progress_follow_the_job(make_pool):
+    pool = make_pool(concurrency=1)
+    seen = []
+    job = pool.submit(slow("one"), seen.append)
+    waiting = pool.submit(event("two"))
+    wait_until(lambda: job.progress is not None and job.progress.step > 0)
+    assert (job.status, waiting.status) == ("running", "queued")
+    job.future.result(20)
+    assert job.status == "succeeded"
+    assert {progress.phase for progress in seen} == {"fetch", "run", "encode", "store"}
+
+
+def test_event_sent_twice_at_once_runs_once(make_pool):
+    pool = make_pool(concurrency=2)
+    first = pool.submit(slow("same"))
+    again = pool.submit(slow("same"))
+    assert again is first
+    assert len(pool.jobs_under_way) == 1
+
+
+def test_another_event_with_an_id_that_is_under_way_is_refused(make_pool):
+    pool = make_pool(concurrency=2)
+    pool.submit(slow("same"))
+    with pytest.raises(JobIdInUseError):
+        pool.submit(event("same"))
+
+
+def test_full_queue_refuses_and_takes_jobs_again_later(make_pool):
+    pool = make_pool(concurrency=1, queue_limit=1)
+    running = pool.submit(slow("one", 10))
+    pool.submit(event("two"))
+    with pytest.raises(OverloadedError):
+        pool.submit(event("three"))
+    running.future.result(20)
+    wait_until(lambda: len(pool.jobs_under_way) < 2)
+    assert pool.submit(event("three")).future.result(20).status == "succeeded"
+
+
+def test_cancelled_job_ends_as_cancelled_whether_it_runs_or_waits(make_pool):
+    pool = make_pool(concurrency=1)
+    running = pool.submit(slow("one", 1000))
+    waiting = pool.submit(event("two"))
+    wait_until(lambda: running.progress is not None and running.progress.step > 0)
+    waiting.cancel()
+    assert waiting.future.result(0).error.code == "cancelled"
+    assert pool.jobs_under_way == (running,)
+    running.cancel()
+    assert running.future.result(20).error.code == "cancelled"
+
+
+def test_closing_hands_waiting_jobs_back_and_lets_the_running_one_end(make_pool):
+    pool = make_pool(concurrency=1)
+    running = pool.submit(slow("one", 20))
+    waiting = pool.submit(event("two"))
+    wait_until(lambda: running.progress is not None)
+    closer = threading.Thread(target=pool.close, args=(20.0,))
+    closer.start()
+    wait_until(lambda: pool._closing)
+    with pytest.raises(ShuttingDownError):
+        pool.submit(event("three"))
+    assert running.future.result(20).status == "succeeded"
+    handed_back = waiting.future.result(20).error
+    assert (handed_back.code, handed_back.retryable) == ("shutting_down", True)
+    closer.join(20)
+
+
+def test_running_job_is_handed_back_when_the_grace_period_is_over(make_pool):
+    pool = make_pool(concurrency=1)
+    running = pool.submit(slow("one", 1000))
+    wait_until(lambda: running.progress is not None and running.progress.step > 0)
+    pool.close(grace=0.1)
+    error = running.future.result(1).error
+    assert (error.code, error.retryable) == ("shutting_down", True)

@@ -1,0 +1,56 @@
+"""The key of a result: one job, one place."""
+
+import string
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from handler.shelf import result_key
+
+# Any text that JSON can carry, lone surrogates among it; and text of the characters that matter.
+JOB_IDS = st.text(st.characters(codec=None), max_size=400) | st.text("~%.2EeF7/a", max_size=8)
+SEGMENT = st.text(string.ascii_letters + string.digits + "._-", min_size=1, max_size=12).filter(
+    lambda text: not text.startswith(".")
+)
+PREFIXES = st.lists(SEGMENT, max_size=4).map("/".join)
+RESULTS = st.tuples(JOB_IDS, st.integers(0, 99), st.sampled_from(["png", "jpg"]), PREFIXES)
+
+
+@given(RESULTS, RESULTS)
+@example(("a/b", 0, "png", ""), ("b", 0, "png", "a"))
+@example(("a%2Fb", 0, "png", ""), ("a/b", 0, "png", ""))
+@example(("", 0, "png", "a"), ("a", 0, "png", ""))
+@example(("%2E", 0, "png", ""), (".", 0, "png", ""))
+@example(("..", 0, "png", ""), (".", 0, "png", ""))
+@example((".a", 0, "png", ""), ("_a", 0, "png", ""))
+def test_two_results_share_a_key_only_if_they_are_the_same(one, other):
+    assert (result_key(*one) == result_key(*other)) == (one == other)
+
+
+def test_a_short_id_cannot_take_the_key_of_a_long_one():
+    long_key = result_key("x" * 1000, 0, "png", "")
+    look_alike = long_key.split("/")[0]
+    assert result_key(look_alike, 0, "png", "") != long_key
+
+
+@given(RESULTS)
+def test_a_key_is_safe_in_any_path_and_of_fixed_depth(result):
+    job_id, index, extension, prefix = result
+    *folders, job, name = result_key(job_id, index, extension, prefix).split("/")
+    assert "/".join(folders) == prefix
+    assert name == f"{index}.{extension}"
+    assert job.isascii()
+    assert not set(job) - set(string.ascii_letters + string.digits + "-._~%")
+    assert 0 < len(job) <= 255
+    assert not job.startswith(".")
+
+
+def test_usual_ids_stay_readable():
+    assert result_key("sync-5f1c_2.a-u1", 0, "png", "me") == "me/sync-5f1c_2.a-u1/0.png"
+
+
+@pytest.mark.parametrize("extension", ["", "../x", "p/g", ".png", "pñg"])
+def test_an_extension_cannot_change_the_depth(extension):
+    with pytest.raises(ValueError, match="extension"):
+        result_key("job", 0, extension, "")
