@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
 from concurrent.futures import CancelledError as FutureCancelledError
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from comfyui_runtime.errors import NodeError, WorkerBrokenError
+from comfyui_runtime.errors import WorkerBrokenError
 from comfyui_runtime.in_process import comfy
 from comfyui_runtime.in_process.device_thread import DeviceThread
 from comfyui_runtime.in_process.pictures import IMAGE_INPUT, IMAGE_OUTPUT, offered_images
@@ -122,12 +123,14 @@ class InProcessRuntime:
     def _wait(
         self, future: Future[RunResult], cancellation: Cancellation, watch: InProcessWatch
     ) -> RunResult:
+        ended_or_stopped = threading.Event()
+        future.add_done_callback(lambda _: ended_or_stopped.set())
+        take_back = cancellation.on_cancel(ended_or_stopped.set)
         try:
-            return future.result(cancellation.remaining)
-        except FutureCancelledError:
-            cancellation.check()
-            raise
-        except TimeoutError:
+            ended_or_stopped.wait(cancellation.remaining)
+        finally:
+            take_back()
+        if not future.done():
             self._stop(future, watch)
         try:
             return future.result(self._stop_grace)
@@ -157,8 +160,12 @@ class InProcessRuntime:
                     self._executor.execute(
                         graph.to_api(), run_id, {"client_id": comfy.CLIENT_ID}, outputs_to_run
                     )
-                except SystemExit as error:
-                    raise NodeError("A node tried to end the process.", **watch.where()) from error
+                except Exception:
+                    raise
+                except BaseException as error:
+                    # ComfyUI turns exceptions into events. What is none (SystemExit,
+                    # KeyboardInterrupt, a panic of an extension in Rust) passes through it.
+                    raise watch.escaped(error) from error
             watch.raise_failure(self._executor.status_messages)
             outputs = collect_outputs(
                 self._executor.history_result["outputs"],

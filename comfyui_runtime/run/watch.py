@@ -60,6 +60,20 @@ class RunWatch:
         node = self._graph.nodes[self._node_id]
         return {"node_id": self._node_id, "class_type": node.class_type, "title": node.title}
 
+    def escaped(self, error: BaseException) -> NodeError:
+        """Return the failure of a run that an exception left without ComfyUI's taking notice."""
+        where = self.where()
+        place = f"node {where['node_id']} ({where['title']})" if where["node_id"] else "a node"
+        kind = type(error).__name__
+        text = f"{kind}: {error}" if str(error) else kind
+        self._leave()
+        return NodeError(
+            f"{place[0].upper()}{place[1:]} raised {text}, which would end the process; the "
+            "worker goes on. Report it to the author of the node's pack.",
+            **where,
+            type=kind,
+        )
+
     def raise_failure(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
         """Return if the run ended well, else raise what ended it.
 

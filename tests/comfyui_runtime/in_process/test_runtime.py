@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,6 +100,17 @@ def test_cancellation_from_another_thread_stops_a_running_job(runtime, photo):
     assert_next_job_runs(runtime, photo)
 
 
+@pytest.mark.parametrize(
+    "kind", ["SystemExit", "KeyboardInterrupt", "CancelledError", "GeneratorExit", "Panic"]
+)
+def test_whatever_a_node_raises_ends_its_job_as_a_node_error(runtime, photo, kind):
+    with pytest.raises(NodeError) as caught:
+        run(runtime, chain(photo, "TestRaise", kind=kind))
+    assert caught.value.details["node_id"] == "2"
+    assert caught.value.details["type"] == kind
+    assert_next_job_runs(runtime, photo)
+
+
 def test_job_cancelled_before_it_starts_runs_nothing(runtime, photo):
     cancellation = Cancellation(30)
     cancellation.cancel()
@@ -164,12 +176,6 @@ def test_run_interrupted_by_a_node_is_told_apart_and_the_next_job_runs(runtime, 
     assert_next_job_runs(runtime, photo)
 
 
-def test_node_that_exits_the_process_fails_its_job_only(runtime, photo):
-    with pytest.raises(NodeError, match="end the process"):
-        run(runtime, chain(photo, "TestRaise", kind="SystemExit"))
-    assert_next_job_runs(runtime, photo)
-
-
 def test_blocked_execution_fails_the_job_with_the_blocks_message(runtime, photo):
     with pytest.raises(NodeError, match="this image is refused"):
         run(runtime, chain(photo, "TestBlocked"))
@@ -181,28 +187,58 @@ def test_picture_that_is_not_finite_fails_the_job(runtime, photo):
         run(runtime, chain(photo, "TestNotANumber"))
 
 
-def test_node_that_does_not_stop_makes_the_worker_count_as_broken(booted, photo, tmp_path):
-    release = tmp_path / "release"
-    # A runtime of its own: the session's must go on.
-    stuck = InProcessRuntime(
+@pytest.fixture
+def until(tmp_path):
+    """The file that a stubborn node waits for; it is there at the end."""
+    path = tmp_path / "until"
+    yield path
+    path.touch()
+
+
+@pytest.fixture
+def breakable_runtime(booted, until, photo):
+    """A runtime of the test's own: the session's must go on."""
+    breakable = InProcessRuntime(
         booted.runtime._server,
         comfy.make_executor(booted.runtime._server, 0),
         booted.runtime._scratch,
         stop_grace=0.2,
     )
-    try:
-        with pytest.raises(WorkerBrokenError) as caught:
-            run(stuck, chain(photo, "TestStubborn", until=str(release)), timeout=0.2)
-        assert caught.value.details["node_id"] == "2"
-        assert stuck.broken
-        with pytest.raises(WorkerBrokenError):
-            run(stuck, chain(photo, "ImageInvert"))
-    finally:
-        release.touch()
-        stuck.close()
-        comfy.install_progress_hook(booted.runtime._on_step)
-        booted.runtime._server.sink = booted.runtime._on_event
+    yield breakable
+    until.touch()
+    breakable.close()
+    comfy.install_progress_hook(booted.runtime._on_step)
+    booted.runtime._server.sink = booted.runtime._on_event
     assert_next_job_runs(booted.runtime, photo)
+
+
+def test_node_that_does_not_stop_makes_the_worker_count_as_broken(breakable_runtime, photo, until):
+    with pytest.raises(WorkerBrokenError) as caught:
+        run(breakable_runtime, chain(photo, "TestStubborn", until=str(until)), timeout=0.2)
+    assert caught.value.details["node_id"] == "2"
+    assert breakable_runtime.broken
+    with pytest.raises(WorkerBrokenError):
+        run(breakable_runtime, chain(photo, "ImageInvert"))
+
+
+def test_grace_to_stop_counts_from_a_cancellation_not_from_the_deadline(
+    breakable_runtime, photo, until
+):
+    cancellation = Cancellation(3600)
+
+    def cancel_in_the_node():
+        while not Path(f"{until}.waiting").exists():
+            time.sleep(0.01)
+        cancellation.cancel()
+
+    thread = threading.Thread(target=cancel_in_the_node, daemon=True)
+    thread.start()
+    # The test's own time limit is far below the hour that the job had left.
+    with pytest.raises(WorkerBrokenError) as caught:
+        breakable_runtime.run(chain(photo, "TestStubborn", until=str(until)), cancellation)
+    thread.join()
+    assert caught.value.details["class_type"] == "TestStubborn"
+    assert breakable_runtime.broken
 
 
 def test_node_outputs_stay_cached_from_job_to_job(runtime, photo, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from pathlib import Path
 
@@ -9,6 +11,10 @@ import comfy.utils
 import folder_paths
 import torch
 from PIL import Image
+
+
+class Panic(BaseException):
+    """What an extension written in Rust raises when it panics: no Exception."""
 
 
 class Raise:
@@ -20,7 +26,17 @@ class Raise:
 
     @classmethod
     def INPUT_TYPES(cls):
-        kinds = ["ValueError", "torch.OutOfMemoryError", "SystemExit", "interrupt", "nothing"]
+        kinds = [
+            "ValueError",
+            "torch.OutOfMemoryError",
+            "SystemExit",
+            "KeyboardInterrupt",
+            "CancelledError",
+            "GeneratorExit",
+            "Panic",
+            "interrupt",
+            "nothing",
+        ]
         return {"required": {"image": ("IMAGE", {}), "kind": (kinds, {})}}
 
     def run(self, image, kind):
@@ -30,6 +46,14 @@ class Raise:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
         if kind == "SystemExit":
             raise SystemExit(3)
+        if kind == "KeyboardInterrupt":
+            raise KeyboardInterrupt
+        if kind == "CancelledError":
+            raise asyncio.CancelledError
+        if kind == "GeneratorExit":
+            raise GeneratorExit
+        if kind == "Panic":
+            raise Panic("the index is out of bounds")
         if kind == "interrupt":
             import comfy.model_management
 
@@ -94,8 +118,25 @@ class Stubborn:
         return {"required": {"image": ("IMAGE", {}), "until": ("STRING", {})}}
 
     def run(self, image, until):
+        Path(f"{until}.waiting").touch()
         while not Path(until).exists():
             time.sleep(0.02)
+        return (image,)
+
+
+class LeaveThread:
+    """Leaves a thread behind that never ends and that Python waits for at its own end."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE", {})}}
+
+    def run(self, image):
+        threading.Thread(target=threading.Event().wait, daemon=False).start()
         return (image,)
 
 
@@ -205,6 +246,7 @@ NODE_CLASS_MAPPINGS = {
     "TestSteps": Steps,
     "TestPreviews": Previews,
     "TestStubborn": Stubborn,
+    "TestLeaveThread": LeaveThread,
     "TestCountCalls": CountCalls,
     "TestBrighten": Brighten,
     "TestSaveText": SaveText,
