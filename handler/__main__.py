@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from handler.cli import main
+from handler.process_end import leave
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

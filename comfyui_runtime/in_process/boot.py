@@ -138,7 +138,9 @@ def _boot(options: BootOptions, scratch: Path) -> tuple[InProcessRuntime, BootRe
     finally:
         runner.close()
     executor = comfy.make_executor(events, options.cache_lru)
-    runtime = InProcessRuntime(events, executor, scratch, options.stop_grace)
+    runtime = InProcessRuntime(
+        events, executor, scratch, options.stop_grace, exit_when_stuck=options.exit_when_stuck
+    )
     report = BootReport(
         phases=phase.seconds,
         node_packs=packs,

@@ -91,7 +91,7 @@ class DeviceThread:
             if time.monotonic() - tidied_at > self._tidy_every:
                 try:
                     self._tidy()
-                except Exception:
+                except BaseException:
                     log.exception("memory could not be tidied")
                 tidied_at = time.monotonic()
 

@@ -35,6 +35,8 @@ class BootOptions:
         api_nodes: Whether to load the node classes that call paid services of others.
         stop_grace: Seconds that a node has to stop when told to, before the worker counts as
             broken.
+        exit_when_stuck: Whether the process is ended when a node holds the interpreter itself past
+            the job's time limit and grace, so that nothing in Python can stop it.
         lazy: Whether node classes and large modules are loaded when a graph first needs them,
             rather than all at start.
         extra_args: Further options of ComfyUI's command line.
@@ -49,6 +51,7 @@ class BootOptions:
     previews: bool = False
     api_nodes: bool = False
     stop_grace: float = 30.0
+    exit_when_stuck: bool = False
     lazy: bool = True
     extra_args: tuple[str, ...] = ()
 

@@ -16,6 +16,7 @@ from comfyui_runtime.in_process.device_thread import DeviceThread
 from comfyui_runtime.in_process.pictures import IMAGE_INPUT, IMAGE_OUTPUT, offered_images
 from comfyui_runtime.in_process.validate import ModelCheck, validate_graph
 from comfyui_runtime.in_process.watch import InProcessWatch
+from comfyui_runtime.in_process.watchdog import Watchdog
 from comfyui_runtime.run.outputs import clear_scratch, collect_outputs, read_scratch_file
 from comfyui_runtime.run.picture_nodes import with_picture_nodes
 from comfyui_runtime.run.runtime import RunResult
@@ -41,6 +42,7 @@ class InProcessRuntime:
         scratch: Private folder with ``input/``, ``output/`` and ``temp/``, emptied after each run.
         stop_grace: Seconds that a node has to stop when told to, before the worker counts as
             broken.
+        exit_when_stuck: See :class:`comfyui_runtime.in_process.options.BootOptions`.
     """
 
     def __init__(
@@ -49,12 +51,15 @@ class InProcessRuntime:
         executor: Any,  # noqa: ANN401
         scratch: Path,
         stop_grace: float,
+        *,
+        exit_when_stuck: bool = False,
     ) -> None:
         self._server = server
         self._executor = executor
         self._scratch = scratch
         self._stop_grace = stop_grace
         self._watch: InProcessWatch | None = None
+        self._watchdog = Watchdog(enabled=exit_when_stuck)
         self._broken = False
         self._model_check = ModelCheck()
         self._thread = DeviceThread(comfy.free_memory)
@@ -103,7 +108,11 @@ class InProcessRuntime:
         def call() -> RunResult:
             cancellation.check()
             waited = time.monotonic() - queued_at
-            return replace(self._run(run_id, graph, patched, watch), queue_seconds=waited)
+            remaining = cancellation.remaining
+            limit = None if remaining is None else remaining + self._stop_grace
+            with self._watchdog.watching(limit):
+                result = self._run(run_id, graph, patched, watch)
+            return replace(result, queue_seconds=waited)
 
         future = self._thread.submit(call)
         take_back = cancellation.on_cancel(lambda: self._stop(future, watch))
@@ -139,6 +148,7 @@ class InProcessRuntime:
             raise
         except TimeoutError as error:
             self._broken = True
+            self._watchdog.stand_down()
             log.critical("node did not stop", extra=watch.where())
             raise _broken_error(**watch.where()) from error
 

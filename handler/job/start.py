@@ -126,5 +126,6 @@ def boot_options(settings: Settings) -> BootOptions:
         previews=bool(settings.previews),
         api_nodes=settings.api_nodes,
         stop_grace=settings.stop_grace,
+        exit_when_stuck=True,
         extra_args=tuple(shlex.split(settings.comfyui_args)),
     )

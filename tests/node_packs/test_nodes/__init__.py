@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import threading
 import time
 from pathlib import Path
@@ -140,6 +141,22 @@ class LeaveThread:
         return (image,)
 
 
+class HoldInterpreter:
+    """Sleeps in a call into C that keeps the interpreter's lock."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE", {}), "seconds": ("INT", {})}}
+
+    def run(self, image, seconds):
+        ctypes.PyDLL(None).sleep(seconds)
+        return (image,)
+
+
 class CountCalls:
     """Counts how often it ran, in a file."""
 
@@ -247,6 +264,7 @@ NODE_CLASS_MAPPINGS = {
     "TestPreviews": Previews,
     "TestStubborn": Stubborn,
     "TestLeaveThread": LeaveThread,
+    "TestHoldInterpreter": HoldInterpreter,
     "TestCountCalls": CountCalls,
     "TestBrighten": Brighten,
     "TestSaveText": SaveText,
