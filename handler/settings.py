@@ -146,7 +146,7 @@ class Settings(BaseSettings):
     input_buckets: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), validation_alias=_env("INPUT_BUCKETS")
     )
-    """Further buckets that s3:// inputs may be read from, comma separated."""
+    """Buckets that callers' s3:// inputs are read from (comma separated); without it, none."""
     results_dir: Path = Field(PROJECT_DIR / "results", validation_alias=_env("RESULTS_DIR"))
     """Folder for results where no bucket is set."""
     kept_results_dir: Path | None = Field(None, validation_alias=_env("KEPT_RESULTS_DIR"))
@@ -157,12 +157,16 @@ class Settings(BaseSettings):
     """Most bytes kept there; beyond it the oldest go."""
 
     # HTTP server
-    host: str = Field("0.0.0.0", validation_alias=_env("HOST"))  # noqa: S104 - containers need it
-    """Address that the HTTP server listens on."""
+    host: str | None = Field(None, validation_alias=_env("HOST"))
+    """Address that the HTTP server listens on; else 0.0.0.0 in a container, 127.0.0.1 elsewhere."""
     port: int = Field(8000, ge=1, le=65_535, validation_alias=_env("PORT"))
     """Port that the HTTP server listens on."""
     api_token: SecretStr | None = Field(None, min_length=8, validation_alias=_env("API_TOKEN"))
     """Bearer token that HTTP requests need; without one, anyone who reaches the port may call."""
+    allowed_hosts: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), validation_alias=_env("ALLOWED_HOSTS")
+    )
+    """Names (comma separated, *.example.com or *) that a server without a token is called by."""
     public_url: str | None = Field(
         None, pattern=r"^https?://[^?#]+$", validation_alias=_env("PUBLIC_URL")
     )
@@ -175,6 +179,10 @@ class Settings(BaseSettings):
         64 * 1024 * 1024, gt=0, validation_alias=_env("REQUEST_MAX_BYTES")
     )
     """Bytes of an HTTP request's body; base64 makes a photo a third larger."""
+    requests_max_bytes: int = Field(
+        256 * 1024 * 1024, gt=0, validation_alias=_env("REQUESTS_MAX_BYTES")
+    )
+    """Bytes of all bodies being read, or waiting for ComfyUI's start, before the answer is 429."""
     boot_timeout: float = Field(600.0, gt=0, validation_alias=_env("BOOT_TIMEOUT_SECONDS"))
     """Seconds that an HTTP request waits for ComfyUI's start before it is answered 503."""
     shutdown_grace: float = Field(20.0, ge=0, validation_alias=_env("SHUTDOWN_GRACE_SECONDS"))
@@ -206,6 +214,7 @@ class Settings(BaseSettings):
         "input_allowed_hosts",
         "input_buckets",
         "cors_origins",
+        "allowed_hosts",
         "ready_workflows",
         mode="before",
     )
@@ -214,6 +223,19 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
+
+    @field_validator("api_token", mode="before")
+    @classmethod
+    def _can_be_sent(cls, value: object) -> object:
+        """Drop the line's end that a secret's file has; refuse what a header cannot hold."""
+        if not isinstance(value, str):
+            return value
+        token = value.strip()
+        if not (token.isascii() and token.isprintable()):
+            raise PydanticCustomError(
+                "token", "use printable ASCII characters only, on one line", {}
+            )
+        return token
 
     @field_validator("comfyui_args")
     @classmethod

@@ -171,6 +171,20 @@ class RequestTooLargeError(ServiceError):
     http_status = 413
 
 
+class RequestHeadTooLargeError(ServiceError):
+    """The request's address and headers have more bytes than allowed."""
+
+    code = "request_head_too_large"
+    http_status = 431
+
+
+class ForbiddenHostError(ServiceError):
+    """The server, which has no token, was called by a name that is not known to be its own."""
+
+    code = "forbidden_host"
+    http_status = 421
+
+
 class MediaTypeError(ServiceError):
     """The request's body is not declared as JSON."""
 

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
 from starlette.staticfiles import StaticFiles
 
 from comfyui_runtime.errors import ServiceError
@@ -19,8 +20,11 @@ from handler.contract.errors import EventError, InternalError, MethodNotAllowedE
 from handler.http import info_routes, job_routes
 from handler.http.auth import BearerAuth
 from handler.http.dependencies import JOBS_PATH
+from handler.http.head_requests import HeadAsGet
+from handler.http.hosts import HostCheck
 from handler.http.openapi import describe
 from handler.http.refusals import refuse
+from handler.machine_paths import without_paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,8 +65,11 @@ def make_app(service: Service, routers: Sequence[APIRouter] = ()) -> FastAPI:
     _add_page(app)
     _add_error_handlers(app)
     app.add_middleware(_WholeJobIds)
+    app.add_middleware(HeadAsGet)
     if settings.api_token is not None:
         app.add_middleware(BearerAuth, token=settings.api_token, links=service.links)
+    else:
+        app.add_middleware(HostCheck, settings=settings)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -116,21 +123,29 @@ class _WholeJobIds:
         await self._app(scope, receive, send)
 
 
+def _methods_of(app: FastAPI, scope: Scope) -> list[str]:
+    """Return the methods that an address takes, by all routes that match it."""
+    methods: set[str] = set()
+    for route in app.routes:
+        match, _ = route.matches(scope)
+        if match is not Match.NONE:
+            methods |= getattr(route, "methods", None) or {"GET"}
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
+
+
 def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(ServiceError)
     async def on_service_error(_: Request, error: ServiceError) -> Response:
-        return refuse(error)
+        service: Service = app.state.service
+        return refuse(without_paths(error, service.settings))
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code != _METHOD_NOT_ALLOWED:
             return refuse(NotFoundError("There is nothing at this address; see /openapi.json."))
-        headers = error.headers or {}
-        path, method = request.url.path, request.method
-        response = refuse(
-            MethodNotAllowedError(f"{path} takes {headers.get('Allow', '')}, not {method}.")
-        )
-        response.headers.update(headers)
+        path, allowed = request.url.path, ", ".join(_methods_of(app, request.scope))
+        response = refuse(MethodNotAllowedError(f"{path} takes {allowed}, not {request.method}."))
+        response.headers["Allow"] = allowed
         return response
 
     @app.exception_handler(RequestValidationError)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 # Probes and lifecycle calls come from the platform, which has no token, and tell and change
 # nothing of a caller's; the page's files hold no secret.
-_OPEN_PATHS = frozenset({"/", "/health", "/ready", "/ping", "/initialize", "/pre-stop"})
+PROBES = frozenset({"/health", "/ready", "/ping", "/initialize", "/pre-stop"})
+_OPEN_PATHS = PROBES | {"/"}
 _OPEN_FOLDER = "/page/"
 
 

@@ -14,6 +14,7 @@ from comfyui_runtime.workflow.manifest import load_workflow, workflow_names
 from comfyui_runtime.workflow.patch import default_graph
 from comfyui_runtime.workflow.translations import Translation, load_translations
 from handler.contract.schema import parameter_schema, workflow_event_schema
+from handler.machine_paths import hide_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,7 +146,8 @@ class Catalogue:
         try:
             workflow = load_workflow(self._settings.workflows_dir, name)
         except ServiceError as error:
-            return WorkflowEntry(name=name, runnable=False, problems=[error.message])
+            problem = hide_paths(error.message, self._settings)
+            return WorkflowEntry(name=name, runnable=False, problems=[problem])
         manifest = workflow.manifest
         models = [self._model(model) for model in manifest.models]
         lacking = [model.problem for model in models if model.problem and not model.optional]
@@ -181,7 +183,7 @@ class Catalogue:
         try:
             check_model_file(self._folders, model)
         except ModelError as error:
-            problem = error.message
+            problem = hide_paths(error.message, self._settings)
         return ModelEntry(
             folder=model.folder, file=model.file, optional=model.optional, problem=problem
         )

@@ -15,6 +15,7 @@ from handler.http.body import read_json
 from handler.http.refusals import error_headers
 from handler.http.results import with_whole_urls
 from handler.job.request import job_id_of
+from handler.machine_paths import without_paths
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -34,7 +35,7 @@ async def read_event(request: Request, service: Service) -> object:
     Raises:
         ServiceError: See :func:`handler.http.body.read_json`.
     """
-    event = await read_json(request, service.settings.request_max_bytes)
+    event = await read_json(request, service)
     if isinstance(event, dict) and event.get("id") is None:
         given = next(filter(None, map(request.headers.get, _ID_HEADERS)), None)
         return {**event, "id": given or uuid.uuid4().hex}
@@ -47,7 +48,7 @@ async def run_event(request: Request, service: Service, event: object) -> Respon
         job = await service.submit(event, detached=False)
         return await wait_for_end(request, service, job)
     except ServiceError as error:
-        return failure(job_id_of(event), error)
+        return failure(job_id_of(event), without_paths(error, service.settings))
 
 
 async def wait_for_end(

@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse
 
 from handler.contract.errors import NotFoundError
 from handler.contract.response import Success
+from handler.shelf.kept import is_kept_result
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,7 +125,7 @@ def result_file(settings: Settings, key: str) -> FileResponse:
         NotFoundError: There is no such result.
     """
     path = _file_path(settings.results_dir.absolute(), key)
-    if path is None:
+    if path is None or is_kept_result(settings, path):
         raise NotFoundError("There is no such result; it may have been deleted.")
     response = FileResponse(path, headers={"X-Content-Type-Options": "nosniff"})
     response.headers["Cache-Control"] = settings.cache_control

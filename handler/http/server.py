@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import signal
 import socket
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import uvicorn
@@ -19,6 +21,12 @@ import uvicorn
 from comfyui_runtime.errors import ServiceError
 from handler.contract.errors import ConfigurationError
 from handler.http.app import make_app
+from handler.http.connection import (
+    ConnectionLimits,
+    LimitedConnection,
+    limits_within,
+    raise_file_limit,
+)
 from handler.http.results import ServedFolder
 from handler.http.service import Service
 from handler.job.start import start
@@ -40,6 +48,8 @@ _BACKLOG = 2048
 # sends a request on one that is just being closed.
 _KEEP_ALIVE = 620
 _LAST_ANSWERS = 5
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 - a container's network is its own
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
@@ -57,14 +67,21 @@ def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
     """
     if settings.previews is None:
         settings = settings.model_copy(update={"previews": True})
+    host = listen_address(settings)
+    if settings.api_token is None and host not in _LOOPBACK:
+        log.warning(
+            "no API_TOKEN is set: whoever reaches this port may send jobs", extra={"host": host}
+        )
     stop = _Stop()
     service = Service(settings, on_broken=lambda: stop.request(1))
     storage = served_storage(settings, service)
     with (
-        HttpServer(make_app(service, routers), settings.host, settings.port) as server,
+        HttpServer(
+            make_app(service, routers), host, settings.port, limits_within(raise_file_limit())
+        ) as server,
         stop.signals(),
     ):
-        log.info("listening", extra={"host": settings.host, "port": server.port})
+        log.info("listening", extra={"host": host, "port": server.port})
         try:
             with stop.interrupting():
                 function = start(settings, storage, service.metrics.booted)
@@ -80,6 +97,17 @@ def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
     return status
 
 
+def listen_address(settings: Settings) -> str:
+    """Return the address to listen on: HOST, else all of a container's, else loopback alone."""
+    return settings.host or (_EVERYWHERE if _in_container() else "127.0.0.1")
+
+
+def _in_container() -> bool:
+    # Left by Docker and Podman; the first process of a container is the one that was asked for.
+    marks = (Path("/.dockerenv"), Path("/run/.containerenv"))
+    return os.getpid() == 1 or any(mark.exists() for mark in marks)
+
+
 def served_storage(settings: Settings, service: Service) -> Storage:
     """Return where results go; those in a local folder get addresses of this server."""
     storage = open_storage(settings)
@@ -93,12 +121,20 @@ class HttpServer:
 
     Args:
         port: 0 for any that is free.
+        limits: What connections may take.
 
     Raises:
         ConfigurationError: The address cannot be listened on.
     """
 
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        host: str,
+        port: int,
+        limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
+    ) -> None:
+        connection = type("Connection", (LimitedConnection,), {"limits": limits})
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG)
@@ -110,6 +146,8 @@ class HttpServer:
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             app,
+            http=connection,
+            ws="none",
             log_config=None,
             # Addresses of results carry signatures.
             access_log=False,

@@ -14,6 +14,7 @@ from comfyui_runtime.workflow.manifest import workflow_names
 from handler.contract.errors import BootingError, OverloadedError, ShuttingDownError
 from handler.contract.event import parse_event
 from handler.contract.response import Failure
+from handler.http.body import BodyBudget
 from handler.http.catalogue import Catalogue
 from handler.http.jobs import Jobs
 from handler.http.metrics import LiveFigures, Metrics
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Stage = Literal["booting", "running", "broken", "stopping"]
+_OTHER = "other"
 
 
 class Service:
@@ -48,6 +50,7 @@ class Service:
         self.links = ResultLinks(settings.api_token)
         self.metrics = Metrics(self._live_figures)
         self.jobs = Jobs(settings, self._on_response)
+        self.bodies = BodyBudget(settings.requests_max_bytes)
         self._on_broken = on_broken
         # The pool, or why there will be none: a result either way, since nobody may be waiting.
         self._boot: Future[JobPool | ServiceError] = Future()
@@ -90,16 +93,41 @@ class Service:
         if self._pool is not None:
             self._pool.close(self.settings.shutdown_grace)
 
-    async def wait_for_boot(self) -> JobPool:
-        """Return the pool, once there is one.
+    def check_room(self) -> None:
+        """Return if a further job might be taken. Costs nothing: for what is not yet read.
 
         Raises:
-            OverloadedError: As many requests wait as may.
+            OverloadedError: As many jobs wait as may.
+            ShuttingDownError: The server is stopping.
+        """
+        try:
+            if self._stopping:
+                raise _stopping()
+            most = self.settings.concurrency + self.settings.queue_limit
+            pool = self._pool
+            if pool.full if pool else self._waiting_for_boot >= most:
+                raise OverloadedError(
+                    f"The worker has {most} jobs under way, the most it takes. Send the job again "
+                    "in a while, or raise QUEUE_LIMIT.",
+                    limit=most,
+                )
+        except ServiceError as error:
+            self.metrics.refused(_OTHER, error.code)
+            raise
+
+    async def boot_ended(self) -> JobPool:
+        """Return the pool, once there is one. Whoever waits takes no job's place.
+
+        Raises:
             BootingError: The start takes too long.
             ServiceError: The start failed, or the server is stopping.
         """
         if not self._boot.done():
-            await self._wait_for_boot()
+            await asyncio.wait(
+                [asyncio.wrap_future(self._boot)], timeout=self.settings.boot_timeout
+            )
+        if not self._boot.done():
+            raise BootingError("The worker is still starting. Send the job again in a while.")
         if self._stopping:
             raise _stopping()
         pool = self._boot.result()
@@ -118,7 +146,7 @@ class Service:
         """
         try:
             await asyncio.to_thread(self._check, event)
-            return self.jobs.submit(await self.wait_for_boot(), event, detached=detached)
+            return self.jobs.submit(await self._pool_for(event), event, detached=detached)
         except ServiceError as error:
             with job_context(job_id_of(event)):
                 log.warning("job refused", extra={"code": error.code, "error": error.message})
@@ -146,7 +174,9 @@ class Service:
     def _check(self, event: object) -> None:
         validate_request(parse_event(event), "", self.settings.workflows_dir)
 
-    async def _wait_for_boot(self) -> None:
+    async def _pool_for(self, event: object) -> JobPool:
+        if self._boot.done():
+            return await self.boot_ended()
         most = self.settings.concurrency + self.settings.queue_limit
         if self._waiting_for_boot >= most:
             raise OverloadedError(
@@ -156,13 +186,11 @@ class Service:
             )
         self._waiting_for_boot += 1
         try:
-            await asyncio.wait(
-                [asyncio.wrap_future(self._boot)], timeout=self.settings.boot_timeout
-            )
+            with self.bodies.holder() as take:
+                take(_characters(event))
+                return await self.boot_ended()
         finally:
             self._waiting_for_boot -= 1
-        if not self._boot.done():
-            raise BootingError("The worker is still starting. Send the job again in a while.")
 
     def _on_response(self, event: object, response: Response) -> None:
         self.metrics.ended(self._workflow_label(event), response)
@@ -179,7 +207,7 @@ class Service:
             ):
                 return name
             case _:
-                return "other"
+                return _OTHER
 
     def _live_figures(self) -> LiveFigures:
         pool = self._pool
@@ -192,6 +220,18 @@ class Service:
             uptime=time.monotonic() - self._booted_at if pool else 0.0,
             ready=self.stage == "running",
         )
+
+
+def _characters(value: object) -> int:
+    match value:
+        case str():
+            return len(value)
+        case list():
+            return sum(map(_characters, value))
+        case dict():
+            return sum(len(key) + _characters(item) for key, item in value.items())
+        case _:
+            return 0
 
 
 def _stopping() -> ShuttingDownError:

@@ -51,7 +51,8 @@ class ObjectReader:
             CancelledError: The job was cancelled.
             DeadlineError: The job's time is up.
         """
-        if source.bucket not in self._buckets:
+        # The results' bucket is no exception: whoever knows a key would read others' pictures.
+        if source.bucket not in self._settings.input_buckets:
             raise ForbiddenAddressError(
                 f"Image {name!r}: objects of the bucket {source.bucket!r} are not read for "
                 "callers. Use a presigned https URL; an operator can open the bucket in "
@@ -106,13 +107,6 @@ class ObjectReader:
                 limit.check()
                 chunks.append(chunk)
         return b"".join(chunks)
-
-    @functools.cached_property
-    def _buckets(self) -> frozenset[str]:
-        from handler.shelf.s3 import resolve_bucket
-
-        own = resolve_bucket(self._settings)
-        return self._settings.input_buckets | ({own.name} if own else set())
 
     @functools.cached_property
     def _client(self) -> S3Client:

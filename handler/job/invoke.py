@@ -20,6 +20,7 @@ from handler.job.deliver import EncodedOutput
 from handler.job.encode import encode_image, named_file
 from handler.job.request import job_id_of, validate_request
 from handler.log import job_context
+from handler.machine_paths import without_paths
 
 if TYPE_CHECKING:
     from comfyui_runtime.run.outputs import Output
@@ -89,7 +90,8 @@ class Function:
                 )
             except ServiceError as error:
                 log.warning("job failed", extra={"code": error.code, "error": error.message})
-                return failure(job_id, error, replace_worker=self.runtime.broken)
+                told = without_paths(error, self.settings)
+                return failure(job_id, told, replace_worker=self.runtime.broken)
             except Exception:
                 log.exception("job failed", extra={"code": InternalError.code})
                 internal = InternalError(

@@ -128,6 +128,12 @@ class JobPool:
         with self._lock:
             return self._unanswered()
 
+    @property
+    def full(self) -> bool:
+        """Whether a further job would be refused."""
+        with self._lock:
+            return self._most is not None and len(self._unanswered()) >= self._most
+
     def submit(self, event: object, on_progress: OnJobProgress | None = None) -> Job:
         """Queue an event. The same event sent again under its id while it is under way joins it.
 

@@ -15,6 +15,7 @@ from handler.http.dependencies import ServiceDep
 from handler.http.invocation import answer, read_event, run_event
 from handler.http.openapi import REFUSALS
 from handler.http.refusals import refuse
+from handler.machine_paths import without_paths
 
 router = APIRouter(tags=["platforms"], include_in_schema=False, responses=REFUSALS)
 
@@ -26,7 +27,8 @@ async def function_compute_invoke(request: Request, service: ServiceDep) -> Http
         event = await read_event(request, service)
         response = answer(request, service, await run_event(request, service, event))
     except ServiceError as error:
-        response = refuse(error, request.headers.get("x-fc-request-id"))
+        told = without_paths(error, service.settings)
+        response = refuse(told, request.headers.get("x-fc-request-id"))
     response.status_code = 200 if response.status_code == 200 else 404  # noqa: PLR2004
     response.headers["x-fc-status"] = str(response.status_code)
     return response
@@ -36,9 +38,9 @@ async def function_compute_invoke(request: Request, service: ServiceDep) -> Http
 async def function_compute_initialize(service: ServiceDep) -> HttpResponse:
     """Function Compute, before the first invocation: wait for ComfyUI's start."""
     try:
-        await service.wait_for_boot()
+        await service.boot_ended()
     except ServiceError as error:
-        response = refuse(error)
+        response = refuse(without_paths(error, service.settings))
         response.status_code = 404
         return response
     return HttpResponse()

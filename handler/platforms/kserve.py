@@ -49,7 +49,7 @@ class _Prediction(BaseModel):
 @router.post("/v1/models/{workflow}:predict")
 async def kserve_predict(workflow: str, request: Request, service: ServiceDep) -> HttpResponse:
     """KServe: carry out one job an instance; an instance is an event's ``input``."""
-    body = await read_json(request, service.settings.request_max_bytes)
+    body = await read_json(request, service)
     try:
         asked = _Prediction.model_validate(body)
     except ValidationError as error:

@@ -36,12 +36,21 @@ def open_kept_results(settings: Settings) -> KeptResults:
 
     Nothing is written before something is kept.
     """
-    folder = settings.kept_results_dir
-    if folder is None and _RUNPOD_VOLUME.is_dir():
-        folder = _RUNPOD_VOLUME / _FOLDER_ON_VOLUME
-    if folder is None:
-        folder = settings.results_dir / _FOLDER_IN_RESULTS
-    return KeptResults(folder, settings.kept_results_max_bytes)
+    return KeptResults(_folder(settings), settings.kept_results_max_bytes)
+
+
+def is_kept_result(settings: Settings, path: Path) -> bool:
+    """Say whether a file is one that is kept, and so nobody's to fetch under a guessed address."""
+    kept = path.resolve().is_relative_to(_folder(settings).resolve())
+    return kept and _OWN_NAME.fullmatch(path.name) is not None
+
+
+def _folder(settings: Settings) -> Path:
+    if settings.kept_results_dir is not None:
+        return settings.kept_results_dir
+    if _RUNPOD_VOLUME.is_dir():
+        return _RUNPOD_VOLUME / _FOLDER_ON_VOLUME
+    return settings.results_dir / _FOLDER_IN_RESULTS
 
 
 class KeptResults:
