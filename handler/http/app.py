@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import BaseRoute
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from handler.http.service import Service
@@ -60,10 +61,11 @@ def make_app(service: Service, routers: Sequence[APIRouter] = ()) -> FastAPI:
     )
     app.state.service = service
     app.openapi = partial(describe, app, token_needed=settings.api_token is not None)  # type: ignore[method-assign]
-    for router in (job_routes.router, info_routes.router, *routers):
+    all_routers = (job_routes.router, info_routes.router, *routers)
+    for router in all_routers:
         app.include_router(router)
     _add_page(app)
-    _add_error_handlers(app)
+    _add_error_handlers(app, [route for router in all_routers for route in router.routes])
     app.add_middleware(_WholeJobIds)
     app.add_middleware(HeadAsGet)
     if settings.api_token is not None:
@@ -123,17 +125,18 @@ class _WholeJobIds:
         await self._app(scope, receive, send)
 
 
-def _methods_of(app: FastAPI, scope: Scope) -> list[str]:
-    """Return the methods that an address takes, by all routes that match it."""
+def _methods_of(routes: Sequence[BaseRoute], scope: Scope) -> list[str]:
+    """Return the methods that an address takes, by all routes that match it; GET for a file's."""
     methods: set[str] = set()
-    for route in app.routes:
+    for route in routes:
         match, _ = route.matches(scope)
         if match is not Match.NONE:
-            methods |= getattr(route, "methods", None) or {"GET"}
+            methods |= getattr(route, "methods", set())
+    methods = methods or {"GET"}
     return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
-def _add_error_handlers(app: FastAPI) -> None:
+def _add_error_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     @app.exception_handler(ServiceError)
     async def on_service_error(_: Request, error: ServiceError) -> Response:
         service: Service = app.state.service
@@ -143,7 +146,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def on_http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code != _METHOD_NOT_ALLOWED:
             return refuse(NotFoundError("There is nothing at this address; see /openapi.json."))
-        path, allowed = request.url.path, ", ".join(_methods_of(app, request.scope))
+        path, allowed = request.url.path, ", ".join(_methods_of(routes, request.scope))
         response = refuse(MethodNotAllowedError(f"{path} takes {allowed}, not {request.method}."))
         response.headers["Allow"] = allowed
         return response

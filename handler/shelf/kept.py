@@ -95,6 +95,7 @@ class KeptResults:
             self._make_room(_stem(key))
         except OSError as error:
             raise self._unusable(error) from error
+        _logger.info("result kept", extra={"key": key, "path": str(content)})
         return content
 
     def take(self, key: str) -> EncodedFile | None:

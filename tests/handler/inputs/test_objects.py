@@ -44,28 +44,29 @@ def fetch_object(fetch, s3_url, bucket):
             **{"bucket_endpoint_url": s3_url, "bucket_region": "us-east-1"}
             | KEYS
             | {"bucket_name": bucket, "bucket_attempts": 1}
+            | {"input_buckets": frozenset({bucket})}
             | settings,
         )
 
     return run
 
 
-def test_an_object_of_the_workers_own_bucket_is_read(fetch_object, pixels):
-    assert (fetch_object("s3://input-results/in/my photo+é.png").pixels == pixels).all()
+@pytest.mark.parametrize("name", ["input-results", "input-uploads"])
+def test_an_object_of_an_opened_bucket_is_read(fetch_object, pixels, name):
+    source = f"s3://{name}/in/my photo+é.png"
+    assert (fetch_object(source, input_buckets={name}).pixels == pixels).all()
 
 
-def test_an_object_of_an_opened_bucket_is_read(fetch_object):
-    image = fetch_object("s3://input-uploads/in/my photo+é.png", input_buckets={"input-uploads"})
-    assert image.width == 32
-
-
-def test_a_bucket_named_in_the_endpoint_is_the_workers_own(fetch_object, s3_url):
-    image = fetch_object(
-        "s3://input-results/in/my photo+é.png",
-        bucket_endpoint_url=f"{s3_url}/input-results",
-        bucket_name=None,
-    )
-    assert image.width == 32
+@pytest.mark.parametrize("endpoint_names_it", [False, True])
+def test_the_results_bucket_is_not_open_to_callers(fetch_object, s3_url, endpoint_names_it):
+    """Whoever knows or guesses a key would read the pictures of others."""
+    own = {"bucket_endpoint_url": f"{s3_url}/input-results", "bucket_name": None}
+    with pytest.raises(ForbiddenAddressError, match="INPUT_BUCKETS"):
+        fetch_object(
+            "s3://input-results/in/my photo+é.png",
+            input_buckets=frozenset(),
+            **(own if endpoint_names_it else {}),
+        )
 
 
 @pytest.mark.parametrize(

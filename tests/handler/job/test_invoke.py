@@ -204,7 +204,9 @@ def test_bucket_that_refuses_keeps_the_result_and_the_same_job_delivers_it_witho
     same = {"id": "job-1", **event(photo_url)}
     refusing = bucket_settings.model_copy(update={"bucket_name": "no-such-bucket"})
     response = failed(make_function(refusing).invoke(same), "storage_refused")
-    (kept,) = response.error.details["kept"]
+    (told,) = response.error.details["kept"]
+    assert told.startswith("RESULTS_DIR/unsent/")
+    kept = told.replace("RESULTS_DIR", str(bucket_settings.results_dir))
     assert pixels_of(Path(kept).read_bytes()).shape == (48, 64, 3)
 
     seen = []
