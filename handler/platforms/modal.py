@@ -60,6 +60,8 @@ class ModalContainer:
         from handler.http.service import Service
 
         configure_logging(settings)
+        # Only Modal's router reaches a container, under whatever name.
+        settings = settings.model_copy(update={"allowed_hosts": frozenset({"*"})})
         self._service: Service = Service(settings, on_broken)
         self._service.booted(start(settings))
 

@@ -9,9 +9,12 @@ import pytest
 from platforms_support.http_server import error_of, event
 from pydantic import SecretStr
 
+from handler.contract.errors import ConfigurationError
 from handler.contract.event import Output
 from handler.http.results import ResultLinks
 from handler.job.encode import named_file
+from handler.settings import load_settings
+from handler.shelf import open_kept_results
 
 TOKEN = "correct horse battery"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -65,6 +68,18 @@ class TestToken:
         ):
             headers = {"Authorization": value.encode("latin-1")}
             error_of(guarded.get("/v1/workflows", headers=headers), 401, "unauthorized")
+
+    def test_line_end_of_a_secrets_file_is_no_part_of_it(self, make_server):
+        token = load_settings(api_token=f" {TOKEN}\r\n").api_token
+        assert make_server(api_token=token).get("/metrics", headers=BEARER).status_code == 200
+
+    @pytest.mark.parametrize(
+        "token", ["two\nlines and more", "pässword long", "tab\tin the middle"]
+    )
+    def test_that_no_header_can_hold_is_refused_at_the_start(self, token, monkeypatch):
+        monkeypatch.setenv("API_TOKEN", token)
+        with pytest.raises(ConfigurationError, match=r"API_TOKEN: use printable ASCII"):
+            load_settings()
 
     def test_is_not_needed_for_probes(self, guarded):
         for path in ("/", "/health", "/ready", "/ping", "/pre-stop"):
@@ -141,6 +156,16 @@ class TestResults:
             "x" * 5000,
         ):
             error_of(server.get(f"/v1/results/{path}"), 404, "not_found")
+
+    def test_results_that_are_kept_for_their_job_are_not_handed_out(self, server):
+        settings = server.service.settings
+        kept = open_kept_results(settings).keep("secret/0.png", named_file("0.png", b"secret"))
+        assert kept.is_relative_to(settings.results_dir)
+        for file in kept.parent.iterdir():
+            path = f"/v1/results/{file.relative_to(settings.results_dir)}"
+            error_of(server.get(path), 404, "not_found")
+        body = server.post("/v1/invoke", event(id="mine", output={"prefix": "unsent"})).json()
+        assert server.get(body["outputs"][0]["url"]).status_code == 200
 
     def test_what_a_browser_could_run_is_downloaded(self, server):
         folder: Path = server.service.settings.results_dir

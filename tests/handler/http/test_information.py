@@ -200,3 +200,45 @@ def test_nothing_is_loaded_from_elsewhere(server):
         error_of(server.get(path), 404, "not_found")
     assert server.get("/").status_code == 200
     assert PICTURE not in server.get("/openapi.json").text
+
+
+class TestMethods:
+    def test_head_is_answered_as_get_is_without_the_body(self, server):
+        server.post("/v1/invoke", event(id="a"))
+        for path in ("/", "/health", "/ready", "/v1/workflows", "/v1/results/a/0.png", "/metrics"):
+            got, asked = server.get(path), server.client.head(path)
+            assert (asked.status_code, asked.content) == (got.status_code, b""), path
+            for name in ("content-type", "content-length"):
+                if path != "/metrics":
+                    assert asked.headers[name] == got.headers[name]
+        assert server.client.head("/v1/results/b/0.png").status_code == 404
+
+    def test_head_of_a_stream_ends_at_once(self, server):
+        server.submit(event("steps", id="one", params={"steps": 1000, "seconds": 0.05}))
+        asked = server.client.head("/v1/jobs/one/events", timeout=5)
+        assert asked.headers["content-type"].startswith("text/event-stream")
+        assert server.get("/v1/jobs/one").json()["status"] in {"queued", "running"}
+
+    def test_allow_names_every_method_of_an_address(self, server):
+        for path, allowed in [
+            ("/v1/jobs/x", "DELETE, GET, HEAD"),
+            ("/v1/invoke", "POST"),
+            ("/health", "GET, HEAD"),
+            ("/page/none.js", "GET, HEAD"),
+        ]:
+            refused = server.client.request("PUT", path)
+            error_of(refused, 405, "method_not_allowed")
+            assert refused.headers["allow"] == allowed, path
+
+
+def test_answers_do_not_tell_the_machines_folders(make_server, workflows_dir, tmp_path):
+    server = make_server(
+        workflows_dir=workflows_dir,
+        comfyui_base_dir=tmp_path / "base",
+        model_dirs=(tmp_path / "volume" / "models",),
+    )
+    told = [server.get(path).text for path in ("/ready", "/v1/workflows", "/v1/models")]
+    told += [server.post("/v1/invoke", event(name)).text for name in ("painted", "broken")]
+    assert "COMFYUI_BASE_DIR/models/checkpoints, COMFYUI_MODEL_DIRS/checkpoints" in told[0]
+    for text in told:
+        assert str(tmp_path) not in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -17,7 +18,10 @@ from places import TESTS
 from platforms_support.http_server import PICTURE, error_of, event, slow, wait_until
 
 from handler.contract.errors import ConfigurationError
-from handler.http.server import HttpServer
+from handler.http import server as server_module
+from handler.http.connection import raise_file_limit
+from handler.http.server import HttpServer, listen_address
+from handler.settings import load_settings
 
 
 @dataclass
@@ -132,3 +136,34 @@ def test_worker_beyond_repair_answers_and_ends_with_status_one(start_server):
 def test_port_in_use_is_said_plainly(server):
     with pytest.raises(ConfigurationError, match="PORT"):
         HttpServer(None, "127.0.0.1", server.port)
+
+
+def test_listens_on_loopback_outside_a_container_unless_told_otherwise(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOST", raising=False)
+    for in_container, host in [(False, "127.0.0.1"), (True, "0.0.0.0")]:
+        monkeypatch.setattr(server_module, "_in_container", lambda answer=in_container: answer)
+        assert listen_address(load_settings()) == host
+        assert listen_address(load_settings(host="192.0.2.7")) == "192.0.2.7"
+
+
+def test_open_port_without_a_token_is_warned_of(start_server):
+    process = start_server(HOST="0.0.0.0")
+    wait_until(lambda: process.stage() == "booting", timeout=60)
+    process.popen.send_signal(signal.SIGTERM)
+    assert "no API_TOKEN is set" in process.ended()[1]
+    process = start_server(HOST="127.0.0.1")
+    wait_until(lambda: process.stage() == "booting", timeout=60)
+    process.popen.send_signal(signal.SIGTERM)
+    assert "no API_TOKEN is set" not in process.ended()[1]
+
+
+def test_file_limit_is_raised_to_what_the_system_allows():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, soft), hard))
+        allowed = raise_file_limit()
+        assert allowed == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        assert allowed == (min(hard, 65_536) if hard != resource.RLIM_INFINITY else 65_536)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
