@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
 
+LONGEST_TEXT = 8_000
+"""Characters of a message, or of a text in its details."""
+_MOST_ITEMS = 2_000
+
+
 class ServiceError(Exception):
     """A failure that a caller can meet.
 
@@ -20,7 +25,7 @@ class ServiceError(Exception):
         code: Stable identifier; never changes once released.
         http_status: Status for adapters that speak HTTP.
         retryable: Whether sending the same request again may succeed.
-        message: One or two sentences; says what to change.
+        message: One or two sentences; says what to change. Bounded, as the details are.
         details: JSON data that a program can act on (parameter or node names, bounds, paths).
     """
 
@@ -29,12 +34,37 @@ class ServiceError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, **details: JsonValue) -> None:
-        super().__init__(message)
-        self.message = message
-        self.details: dict[str, JsonValue] = details
+        self.message = shortened(message)
+        super().__init__(self.message)
+        self.details: dict[str, JsonValue] = {
+            name: _bounded(value) for name, value in details.items()
+        }
 
     def __str__(self) -> str:
         return self.message
+
+
+def shortened(text: str, most: int = LONGEST_TEXT) -> str:
+    """Return a text's beginning and end where it is longer than ``most`` characters.
+
+    A node may raise megabytes; what went wrong stands at the end of them as often as at the start.
+    """
+    if len(text) <= most:
+        return text
+    kept = most // 2
+    return f"{text[:kept]} […{len(text) - 2 * kept} characters…] {text[-kept:]}"
+
+
+def _bounded(value: JsonValue) -> JsonValue:
+    match value:
+        case str():
+            return shortened(value)
+        case list():
+            return [_bounded(item) for item in value[:_MOST_ITEMS]]
+        case dict():
+            return {key: _bounded(item) for key, item in list(value.items())[:_MOST_ITEMS]}
+        case _:
+            return value
 
 
 class BootError(ServiceError):

@@ -10,10 +10,16 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from comfyui_runtime.errors import shortened
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from handler.settings import Settings
+
+# Characters. What a node raises or a library logs may have millions.
+_LONGEST_EVENT = 16_000
+_LONGEST_TRACEBACK = 32_000
 
 _job_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("job_id", default=None)
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -60,12 +66,12 @@ class JsonFormatter(logging.Formatter):
             "time": _utc(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": record.getMessage(),
+            "event": shortened(record.getMessage(), _LONGEST_EVENT),
             "job_id": _job_id.get(),
         }
         entry = {**entry, **_extras(record), **entry}
         if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
+            entry["exception"] = _traceback(self, record)
         return json.dumps(entry, ensure_ascii=False, default=str)
 
 
@@ -76,8 +82,14 @@ class TextFormatter(logging.Formatter):
         """Return the line, with a traceback below it where there is one."""
         extras = {"job_id": _job_id.get(), **_extras(record)}
         data = " ".join(f"{key}={value}" for key, value in extras.items() if value is not None)
-        line = f"{_utc(record)[11:]} {record.levelname:<7} {record.getMessage()} {data}".rstrip()
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        event = shortened(record.getMessage(), _LONGEST_EVENT)
+        line = f"{_utc(record)[11:]} {record.levelname:<7} {event} {data}".rstrip()
+        return f"{line}\n{_traceback(self, record)}" if record.exc_info else line
+
+
+def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    text = formatter.formatException(record.exc_info) if record.exc_info else ""
+    return shortened(text, _LONGEST_TRACEBACK)
 
 
 def _utc(record: logging.LogRecord) -> str:
@@ -86,4 +98,12 @@ def _utc(record: logging.LogRecord) -> str:
 
 
 def _extras(record: logging.LogRecord) -> dict[str, Any]:
-    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    return {key: _bounded(value) for key, value in vars(record).items() if key not in _STANDARD}
+
+
+def _bounded(value: object) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    short = shortened(text, _LONGEST_EVENT)
+    return value if short is text else short

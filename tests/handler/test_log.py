@@ -218,3 +218,19 @@ def test_warnings_are_records_too(json_log):
     (entry,) = json_log()
     assert entry["level"] == "warning"
     assert "old" in entry["event"]
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_record_is_bounded_with_its_beginning_and_end(configure, log_format):
+    stream = configure(log_format=log_format)
+    long = "begins" + 5_000_000 * "x" + "ends"
+    log.info(long, extra={"text": long, "items": [long, "second"]})
+    try:
+        raise ValueError(long)
+    except ValueError:
+        log.exception("failed")
+    written = stream.getvalue()
+    assert len(written) < 150_000
+    assert written.count("begins") == 4
+    assert written.count("ends") >= 3
+    assert "characters" in written
