@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.errors import ServiceError
 from handler.contract.response import Failure, failure
+from handler.heartbeat import start_heartbeat
 from handler.job.pool import JobPool
 from handler.job.request import job_id_of
 from handler.job.start import start
@@ -31,6 +32,7 @@ def run_worker(settings: Settings) -> None:
     """Boot once, then take jobs until the platform stops the worker."""
     import runpod
 
+    start_heartbeat()
     pool = JobPool(start(settings), settings.concurrency)
     runpod.serverless.start(
         {
