@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -20,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from handler.contract.errors import ConfigurationError
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 - a container's network is its own
 
 
 def _env(*names: str) -> AliasChoices:
@@ -95,7 +97,7 @@ class Settings(BaseSettings):
     input_max_bytes: int = Field(32 * 1024 * 1024, gt=0, validation_alias=_env("INPUT_MAX_BYTES"))
     """Bytes of an input image, as sent."""
     input_max_pixels: int = Field(50_000_000, gt=0, validation_alias=_env("INPUT_MAX_PIXELS"))
-    """Pixels of an input image, read off its header before it is decoded."""
+    """Pixels of a job's input images together, read off their headers before they are decoded."""
     input_timeout: float = Field(30.0, gt=0, validation_alias=_env("INPUT_TIMEOUT_SECONDS"))
     """Seconds for fetching one image, redirects and retries included."""
     input_max_redirects: int = Field(3, ge=0, validation_alias=_env("INPUT_MAX_REDIRECTS"))
@@ -248,6 +250,11 @@ class Settings(BaseSettings):
             ) from error
         return value
 
+    @property
+    def listen_address(self) -> str:
+        """The address to listen on: ``host``, else all of a container's, else loopback alone."""
+        return self.host or (_EVERYWHERE if _in_container() else "127.0.0.1")
+
     @model_validator(mode="after")
     def _complete_bucket(self) -> Self:
         keys = {
@@ -262,6 +269,12 @@ class Settings(BaseSettings):
                 {"missing": missing[0]},
             )
         return self
+
+
+def _in_container() -> bool:
+    # Left by Docker and Podman; the first process of a container is the one that was asked for.
+    marks = (Path("/.dockerenv"), Path("/run/.containerenv"))
+    return os.getpid() == 1 or any(mark.exists() for mark in marks)
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -62,13 +62,13 @@ class ImageInput:
         """
         import torch
 
-        values = _images[digest].pixels.astype(np.float32)
-        values /= 255.0
-        pixels = torch.from_numpy(values)
-        rgb = pixels[None, :, :, :3].contiguous()
-        has_alpha = pixels.shape[2] == 4  # noqa: PLR2004 - RGB and alpha
-        mask = 1.0 - pixels[None, :, :, 3] if has_alpha else torch.zeros((1, 64, 64))
-        return rgb, mask
+        pixels = _images[digest].pixels
+        rgb = torch.from_numpy(_to_floats(pixels[None, :, :, :3]))
+        if pixels.shape[2] != 4:  # noqa: PLR2004 - RGB and alpha
+            return rgb, torch.zeros((1, 64, 64))
+        mask = _to_floats(pixels[None, :, :, 3])
+        np.subtract(np.float32(1.0), mask, out=mask)
+        return rgb, torch.from_numpy(mask)
 
 
 class ImageOutput:
@@ -99,6 +99,12 @@ class ImageOutput:
                 "model file."
             )
         return {"ui": {UI_KEY: [PixelImage(pixels) for pixels in _to_pixels(values)]}}
+
+
+def _to_floats(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    values = pixels.astype(np.float32, order="C")
+    values /= np.float32(255.0)
+    return values
 
 
 def _to_pixels(values: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -43,11 +43,8 @@ def _stage(settings: Settings) -> str | None:
     import http.client
     import json
 
-    from handler.http.server import listen_address
-
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(  # noqa: S104 - compared, not listened on
-        listen_address(settings), listen_address(settings)
-    )
+    host = settings.listen_address
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - only compared
     connection = http.client.HTTPConnection(host, settings.port, timeout=_TIMEOUT)
     try:
         connection.request("GET", "/health")

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import queue
 import signal
 import socket
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import uvicorn
@@ -48,7 +46,6 @@ _BACKLOG = 2048
 # sends a request on one that is just being closed.
 _KEEP_ALIVE = 620
 _LAST_ANSWERS = 5
-_EVERYWHERE = "0.0.0.0"  # noqa: S104 - a container's network is its own
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -67,7 +64,7 @@ def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
     """
     if settings.previews is None:
         settings = settings.model_copy(update={"previews": True})
-    host = listen_address(settings)
+    host = settings.listen_address
     if settings.api_token is None and host not in _LOOPBACK:
         log.warning(
             "no API_TOKEN is set: whoever reaches this port may send jobs", extra={"host": host}
@@ -95,17 +92,6 @@ def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
         log.info("stopping", extra={"status": status})
         service.close()
     return status
-
-
-def listen_address(settings: Settings) -> str:
-    """Return the address to listen on: HOST, else all of a container's, else loopback alone."""
-    return settings.host or (_EVERYWHERE if _in_container() else "127.0.0.1")
-
-
-def _in_container() -> bool:
-    # Left by Docker and Podman; the first process of a container is the one that was asked for.
-    marks = (Path("/.dockerenv"), Path("/run/.containerenv"))
-    return os.getpid() == 1 or any(mark.exists() for mark in marks)
 
 
 def served_storage(settings: Settings, service: Service) -> Storage:

@@ -126,8 +126,8 @@ def _as_verdict_on(name: str, data: bytes, max_pixels: int) -> Iterator[None]:
 def _too_many_pixels(name: str, max_pixels: int, **size: int) -> InputTooLargeError:
     found = f"{size['width']} x {size['height']}" if size else "far more"
     return InputTooLargeError(
-        f"Image {name!r} has {found} pixels; at most {max_pixels} in all are allowed. Scale it "
-        "down, or raise INPUT_MAX_PIXELS.",
+        f"Image {name!r} has {found} pixels; at most {max_pixels} are allowed, the job's images "
+        "before it counted. Scale it down, or raise INPUT_MAX_PIXELS.",
         image=name,
         max_pixels=max_pixels,
         **size,

@@ -44,13 +44,16 @@ class InputFetcher:
         self._http = HttpReader(settings, resolve, network or httpcore.SyncBackend())
         self._objects = ObjectReader(settings)
 
-    def fetch(self, name: str, source: str, cancellation: Cancellation) -> PixelImage:
+    def fetch(
+        self, name: str, source: str, cancellation: Cancellation, max_pixels: int | None = None
+    ) -> PixelImage:
         """Get one image.
 
         Args:
             name: The image's name in the event, for messages.
             source: An http(s) URL, a data URI, base64, or s3://bucket/key.
             cancellation: The job's; looked at several times a second while waiting.
+            max_pixels: Most pixels it may have; as many as the settings allow a job, without it.
 
         Raises:
             InputError: The image cannot be had; the subclass says whose matter it is.
@@ -60,7 +63,9 @@ class InputFetcher:
         cancellation.check()
         data = self._read(name, source, cancellation)
         cancellation.check()
-        return decode_image(name, data, max_pixels=self._settings.input_max_pixels)
+        if max_pixels is None:
+            max_pixels = self._settings.input_max_pixels
+        return decode_image(name, data, max_pixels=max_pixels)
 
     def _read(self, name: str, text: str, cancellation: Cancellation) -> bytes:
         limit = TimeLimit(self._settings.input_timeout, cancellation)

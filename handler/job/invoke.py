@@ -146,10 +146,12 @@ class Function:
         return _success(request, delivered, clock, cold_start=cold_start)
 
     def _fetch(self, request: Request, cancellation: Cancellation) -> dict[str, PixelImage]:
-        return {
-            name: self._fetcher.fetch(name, source, cancellation)
-            for name, source in request.images.items()
-        }
+        images: dict[str, PixelImage] = {}
+        pixels_left = self.settings.input_max_pixels
+        for name, source in request.images.items():
+            images[name] = self._fetcher.fetch(name, source, cancellation, pixels_left)
+            pixels_left -= images[name].width * images[name].height
+        return images
 
 
 def _encode(

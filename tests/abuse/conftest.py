@@ -26,11 +26,9 @@ def attacked(tmp_path, monkeypatch, request):
     ) -> RunningServer:
         service = Service(
             load_settings(
-                device="cpu",
-                workflows_dir=WORKFLOWS,
-                results_dir=tmp_path / "results",
-                shutdown_grace=0.0,
-                **settings,
+                **{"workflows_dir": WORKFLOWS, "results_dir": tmp_path / "results"}
+                | {"device": "cpu", "shutdown_grace": 0.0}
+                | settings
             )
         )
         app = make_app(service, platform_routers())

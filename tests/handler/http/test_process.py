@@ -17,10 +17,10 @@ import pytest
 from places import TESTS
 from platforms_support.http_server import PICTURE, error_of, event, slow, wait_until
 
+from handler import settings as settings_module
 from handler.contract.errors import ConfigurationError
-from handler.http import server as server_module
 from handler.http.connection import raise_file_limit
-from handler.http.server import HttpServer, listen_address
+from handler.http.server import HttpServer
 from handler.settings import load_settings
 
 
@@ -142,9 +142,9 @@ def test_listens_on_loopback_outside_a_container_unless_told_otherwise(monkeypat
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HOST", raising=False)
     for in_container, host in [(False, "127.0.0.1"), (True, "0.0.0.0")]:
-        monkeypatch.setattr(server_module, "_in_container", lambda answer=in_container: answer)
-        assert listen_address(load_settings()) == host
-        assert listen_address(load_settings(host="192.0.2.7")) == "192.0.2.7"
+        monkeypatch.setattr(settings_module, "_in_container", lambda answer=in_container: answer)
+        assert load_settings().listen_address == host
+        assert load_settings(host="192.0.2.7").listen_address == "192.0.2.7"
 
 
 def test_open_port_without_a_token_is_warned_of(start_server):
