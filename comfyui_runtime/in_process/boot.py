@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 import weakref
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING
 from comfyui_runtime.errors import BootError
 from comfyui_runtime.in_process import comfy
 from comfyui_runtime.in_process.runtime import InProcessRuntime
+from comfyui_runtime.in_process.scratch import make_scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,14 +94,14 @@ def boot(options: BootOptions) -> tuple[InProcessRuntime, BootReport]:
     """
     if not _booted.acquire(blocking=False):
         raise BootError("ComfyUI runs in this process already; it can be started only once.")
-    scratch = Path(tempfile.mkdtemp(prefix="comfyui-run-"))
+    scratch = make_scratch()
     try:
         with _caller_state_kept():
-            runtime, report = _boot(options, scratch)
+            runtime, report = _boot(options, scratch.folder)
     except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.remove()
         raise
-    weakref.finalize(runtime, shutil.rmtree, scratch, ignore_errors=True)
+    weakref.finalize(runtime, scratch.remove)
     for pack in report.node_packs:
         if pack.error:
             log.error("node pack failed", extra={"pack": pack.name, "reason": pack.error})

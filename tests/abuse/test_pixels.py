@@ -61,15 +61,13 @@ from comfyui_runtime.in_process import pictures
 from handler.inputs.decode import decode_image
 import torch
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-before = peak()
 pixels = int(sys.argv[1])
+with open("/proc/self/statm") as file:
+    before = int(file.read().split()[1]) * resource.getpagesize()
 image = decode_image("a", base64.b64decode(sys.stdin.read()), max_pixels=pixels)
 with pictures.offered_images({"a": image}):
     kept = pictures.ImageInput().load(image.digest)
-print((peak() - before) / pixels)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / pixels)
 """
 
 
