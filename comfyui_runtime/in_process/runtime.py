@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.errors import WorkerBrokenError
 from comfyui_runtime.in_process import comfy
+from comfyui_runtime.in_process.descriptors import mend_descriptors
 from comfyui_runtime.in_process.device_thread import DeviceThread
 from comfyui_runtime.in_process.pictures import IMAGE_INPUT, IMAGE_OUTPUT, offered_images
 from comfyui_runtime.in_process.validate import ModelCheck, validate_graph
@@ -183,6 +184,7 @@ class InProcessRuntime:
             )
         finally:
             self._watch = None
+            mend_descriptors()
             clear_scratch(self._scratch)
             if watch.out_of_memory:
                 comfy.free_memory()
