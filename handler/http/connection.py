@@ -42,11 +42,13 @@ class ConnectionLimits:
         head_bytes: Bytes of a request's head, of a chunk's, or of the trailers.
         head_seconds: Seconds until a request's head is whole, from the connection's start or the
             head's first byte; and for the rest of a body whose answer has been sent.
+        write_seconds: Seconds in which a client that gets an answer must take some of it.
         connections: Most open at once. Over it, the one that has been idle longest is closed.
     """
 
     head_bytes: int = 64 * 1024
     head_seconds: float = 20.0
+    write_seconds: float = 60.0
     connections: int = 1024 - _OTHER_FILES
 
 
@@ -74,6 +76,7 @@ class LimitedConnection(HttpToolsProtocol):
     warned_at: ClassVar[float] = -_WARN_EVERY
 
     _timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
     _reading_body = False
     # Bytes since a request, a head, a piece of a body was whole: what the parser may be holding.
     _unfinished_bytes = 0
@@ -95,6 +98,7 @@ class LimitedConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_timer()
+        self._stop_write_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -144,6 +148,24 @@ class LimitedConnection(HttpToolsProtocol):
         super().on_response_complete()
         if self._reading_body and self._timer is None:
             self._start_timer()
+
+    def pause_writing(self) -> None:
+        """Give a client that does not read what it asked for a time to go on."""
+        super().pause_writing()
+        if self._write_timer is None:
+            self._write_timer = self.loop.call_later(
+                self.limits.write_seconds, self.transport.abort
+            )
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        self._stop_write_timer()
+        super().resume_writing()
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def _start_timer(self) -> None:
         self._timer = self.loop.call_later(self.limits.head_seconds, self._on_time_up)

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 Stage = Literal["booting", "running", "broken", "stopping"]
 _OTHER = "other"
+_MOST_INITIALIZERS = 16
 
 
 class Service:
@@ -56,6 +57,7 @@ class Service:
         self._boot: Future[JobPool | ServiceError] = Future()
         self._booted_at = 0.0
         self._waiting_for_boot = 0
+        self._initializers = 0
         self._stopping = False
         self._broken = False
 
@@ -115,8 +117,26 @@ class Service:
             self.metrics.refused(_OTHER, error.code)
             raise
 
+    async def initialize(self) -> None:
+        """Wait for the start, as platforms ask for. It takes no job's place.
+
+        Raises:
+            ServiceError: See :meth:`boot_ended`.
+            OverloadedError: More wait so already than a platform has reason to.
+        """
+        if self._initializers >= _MOST_INITIALIZERS:
+            raise OverloadedError(
+                "Enough requests wait for the worker's start. Ask /ready in a while.",
+                limit=_MOST_INITIALIZERS,
+            )
+        self._initializers += 1
+        try:
+            await self.boot_ended()
+        finally:
+            self._initializers -= 1
+
     async def boot_ended(self) -> JobPool:
-        """Return the pool, once there is one. Whoever waits takes no job's place.
+        """Return the pool, once there is one.
 
         Raises:
             BootingError: The start takes too long.

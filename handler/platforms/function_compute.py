@@ -38,7 +38,7 @@ async def function_compute_invoke(request: Request, service: ServiceDep) -> Http
 async def function_compute_initialize(service: ServiceDep) -> HttpResponse:
     """Function Compute, before the first invocation: wait for ComfyUI's start."""
     try:
-        await service.boot_ended()
+        await service.initialize()
     except ServiceError as error:
         response = refuse(without_paths(error, service.settings))
         response.status_code = 404

@@ -116,6 +116,17 @@ def pour_slowly(connection: socket.socket, until: float) -> None:
             time.sleep(0.1)
 
 
+def test_client_that_never_reads_its_answer_is_cut_off(attacked):
+    server = attacked(ConnectionLimits(write_seconds=0.5))
+    folder = server.service.settings.results_dir
+    folder.mkdir()
+    (folder / "large.png").write_bytes(bytes(32 * 2**20))
+    with connect(server) as connection:
+        connection.sendall(b"GET /v1/results/large.png HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(1.5)
+        assert len(answer_of(connection)) < 32 * 2**20
+
+
 def test_idle_connection_between_requests_is_kept(attacked):
     """Load balancers keep them for minutes."""
     server = attacked(ConnectionLimits(head_seconds=0.3))
@@ -206,7 +217,7 @@ class TestFullQueue:
             for _ in range(20):
                 connection = waiting.enter_context(connect(server))
                 connection.sendall(b"POST /initialize HTTP/1.1\r\nHost: x\r\n\r\n")
-            time.sleep(0.3)
+            wait_until(lambda: server.client.post("/initialize").status_code == 404)
             assert server.metric("comfyui_jobs_waiting") == 0
             job = threading.Thread(target=server.post, args=("/v1/invoke", event()))
             job.start()
