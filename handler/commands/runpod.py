@@ -24,9 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def execute(args: argparse.Namespace) -> int:
     """Take jobs until the platform stops the worker."""
-    from comfyui_runtime.in_process.descriptors import guard_descriptors
     from handler.platforms.runpod import run_worker
 
-    guard_descriptors()
     run_worker(settings_of(args))
     return 0

@@ -23,9 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def execute(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
-    from comfyui_runtime.in_process.descriptors import guard_descriptors
     from handler.http import serve
     from handler.platforms.http_platforms import platform_routers
 
-    guard_descriptors()
     return serve(settings_of(args), platform_routers())

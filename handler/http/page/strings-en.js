@@ -128,6 +128,8 @@ export default {
 
   "error.unauthorized": "The service needs its token.",
   "error.forbidden_address": "That address is out of reach.",
+  "error.forbidden_host": "The service is not reached by this name.",
+  "error.request_head_too_large": "The request is too long for the service.",
   "error.unknown_workflow": "This workflow is not installed any more.",
   "error.job_id_in_use": "Another job has this number.",
   "error.input_too_large": "This photo is too large.",

@@ -128,6 +128,8 @@ export default {
 
   "error.unauthorized": "服务需要令牌，请输入后再试。",
   "error.forbidden_address": "这个地址不允许访问，请换一个公开的地址。",
+  "error.forbidden_host": "服务不接受这个网址，请用它自己的网址打开页面。",
+  "error.request_head_too_large": "请求太长，请减少浏览器数据后重试。",
   "error.unknown_workflow": "这个工作流已不在服务中，请重新加载页面并另选一个。",
   "error.job_id_in_use": "任务编号重复，请重试。",
   "error.input_too_large": "照片太大，请换一张较小的。",

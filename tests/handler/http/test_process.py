@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -167,3 +168,15 @@ def test_file_limit_is_raised_to_what_the_system_allows():
         assert allowed == (min(hard, 65_536) if hard != resource.RLIM_INFINITY else 65_536)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_what_c_code_writes_past_the_log_is_in_it(start_server):
+    process = start_server()
+    wait_until(lambda: process.stage() == "booting", timeout=60)
+    for number in (1, 2):
+        with Path(f"/proc/{process.popen.pid}/fd/{number}").open("wb", buffering=0) as descriptor:
+            descriptor.write(f"written to {number}\n".encode())
+    wait_until(lambda: "written to 2" in process.log.read_text())
+    process.popen.send_signal(signal.SIGTERM)
+    lines = [json.loads(line) for line in process.ended()[1].splitlines()]
+    assert "written to 1" in " ".join(line.get("text", "") for line in lines)
