@@ -33,7 +33,7 @@ def measure(scale: Scale) -> list[Row]:
         }
         with own_function(settings, node_pack=True) as function:
             events = [_event(url, number, scale.hold_seconds) for number in range(jobs)]
-            function.invoke(events[0])  # imports what a job needs
+            function.answer(events[0])  # imports what a job needs
             overlapped = _busy_share(function, events, _overlapped)
             sequential = _busy_share(function, events[::_SEQUENTIAL_SHARE], _sequential)
     row = Row(
@@ -69,11 +69,11 @@ def _busy_share(function: Function, events: list[dict[str, Any]], run: Any) -> f
 
 def _overlapped(function: Function, events: list[dict[str, Any]]) -> list[Response]:
     pool = JobPool(function, function.settings.concurrency)
-    jobs = [pool.submit(event) for event in events]
+    jobs = [pool.submit(function.read(event)) for event in events]
     responses = [job.future.result() for job in jobs]
     pool.close(grace=0.0)
     return responses
 
 
 def _sequential(function: Function, events: list[dict[str, Any]]) -> list[Response]:
-    return [function.invoke(event) for event in events]
+    return [function.answer(event) for event in events]

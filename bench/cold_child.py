@@ -27,7 +27,7 @@ def main(task: str, *arguments: str) -> None:
         ready = time.monotonic()
         usage = resource.getrusage(resource.RUSAGE_SELF)
         if task == "job":
-            response = function.invoke(event)
+            response = function.answer(event)
             if not isinstance(response, Success):
                 sys.exit(response.error.message)
         else:

@@ -70,7 +70,7 @@ def measure(scale: Scale) -> list[Row]:
 
 def _run_jobs(function: Function, url: str, numbers: range) -> None:
     pool = JobPool(function, function.settings.concurrency)
-    jobs = [pool.submit(_event(url, number)) for number in numbers]
+    jobs = [pool.submit(function.read(_event(url, number))) for number in numbers]
     failed = [job for job in jobs if not isinstance(job.future.result(), Success)]
     pool.close(grace=0.0)
     if failed:

@@ -98,7 +98,7 @@ class OwnJobs:
         output = {"delivery": "base64"}
         job_input = {"workflow": "invert", "image": as_base64(image), "output": output}
         started = time.perf_counter()
-        response = self._function.invoke({"id": "bench", "input": job_input})
+        response = self._function.answer({"id": "bench", "input": job_input})
         total = time.perf_counter() - started
         if not isinstance(response, Success) or self._runtime.last is None:
             raise BenchmarkJobError(str(response))

@@ -14,16 +14,22 @@ from __future__ import annotations
 
 import argparse
 import json
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import ray
 
+from comfyui_runtime.errors import ServiceError
+from handler.contract.job_id import job_id_of
+from handler.contract.response import failure
 from handler.job.pool import JobPool
 from handler.job.start import start
 from handler.settings import load_settings
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from handler.contract.response import Response
 
 
 class Worker:
@@ -35,13 +41,22 @@ class Worker:
 
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, list[Any]]:
         """Carry out a block of events, several of them under way at once."""
-        jobs = [self._pool.submit(json.loads(line)) for line in block["text"]]
-        responses = [job.future.result().to_json() for job in jobs]
+        futures = [self._submit(json.loads(line)) for line in block["text"]]
+        responses = [future.result().to_json() for future in futures]
         return {
             "id": [response["job_id"] for response in responses],
             "status": [response["status"] for response in responses],
             "response": [json.dumps(response, ensure_ascii=False) for response in responses],
         }
+
+    def _submit(self, event: object) -> Future[Response]:
+        job_id = job_id_of(event)
+        try:
+            return self._pool.submit(self._pool.function.read(event, job_id)).future
+        except ServiceError as error:
+            refused: Future[Response] = Future()
+            refused.set_result(failure(job_id, error))
+            return refused
 
 
 def main() -> None:

@@ -109,7 +109,8 @@ class FakeRuntime:
             try:
                 while self._queue[0] is not ticket:
                     cancellation.check()
-                    self._turn.wait(cancellation.remaining)
+                    with cancellation.paused():
+                        self._turn.wait()
                 cancellation.check()
             except ServiceError:
                 self._queue.remove(ticket)

@@ -53,7 +53,7 @@ def illustrate(runtime, tmp_path):
             "params": SMALL | params,
             "output": {"delivery": "base64"},
         }
-        response = function.invoke({"input": job_input})
+        response = function.answer({"input": job_input})
         assert response.status == "succeeded", response
         with Image.open(BytesIO(base64.b64decode(response.outputs[0].base64))) as result:
             return np.asarray(result)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_QUEUE_LOOK = 0.5
+
 
 class InProcessRuntime:
     """The ComfyUI of this process. Made by :func:`comfyui_runtime.in_process.boot.boot`.
@@ -87,7 +89,8 @@ class InProcessRuntime:
 
         Args:
             cancellation: Stops the run within one step of the running node, on request or when
-                its time is up. Time spent waiting for earlier runs counts.
+                its time is up. Its time stands still while the run waits for earlier ones: each
+                of those ends within a limit of its own.
             on_progress: Called on the device's thread: it must return at once.
 
         Raises:
@@ -107,6 +110,7 @@ class InProcessRuntime:
         watch = InProcessWatch(patched.graph, cancellation, on_progress)
 
         def call() -> RunResult:
+            cancellation.resume()
             cancellation.check()
             waited = time.monotonic() - queued_at
             remaining = cancellation.remaining
@@ -115,12 +119,16 @@ class InProcessRuntime:
                 result = self._run(run_id, graph, patched, watch)
             return replace(result, queue_seconds=waited)
 
-        future = self._thread.submit(call)
-        take_back = cancellation.on_cancel(lambda: self._stop(future, watch))
+        cancellation.pause()
+        take_back = None
         try:
+            future = self._thread.submit(call)
+            take_back = cancellation.on_cancel(lambda: self._stop(future, watch))
             return self._wait(future, cancellation, watch)
         finally:
-            take_back()
+            cancellation.resume()
+            if take_back is not None:
+                take_back()
 
     def node_classes(self) -> frozenset[str]:
         """Return the ``class_type`` of every node class that graphs can name."""
@@ -137,16 +145,19 @@ class InProcessRuntime:
         future.add_done_callback(lambda _: ended_or_stopped.set())
         take_back = cancellation.on_cancel(ended_or_stopped.set)
         try:
-            ended_or_stopped.wait(cancellation.remaining)
+            while not ended_or_stopped.wait(_look_again_after(cancellation)):
+                if cancellation.requested or self._broken:
+                    break
         finally:
             take_back()
         if not future.done():
             self._stop(future, watch)
         try:
             return future.result(self._stop_grace)
-        except FutureCancelledError:
+        except FutureCancelledError as error:
             cancellation.check()
-            raise
+            # A run before this one did not stop: its turn will never come.
+            raise _broken_error() from error
         except TimeoutError as error:
             self._broken = True
             self._watchdog.stand_down()
@@ -217,6 +228,11 @@ class _InProcessPictures:
     def is_output(self, class_type: str) -> bool:
         # Pixels that were kept are as good as new ones.
         return class_type != IMAGE_OUTPUT and comfy.is_output_class(class_type)
+
+
+def _look_again_after(cancellation: Cancellation) -> float | None:
+    """Return the seconds until a waiting thread has to look whether it waits in vain."""
+    return _QUEUE_LOOK if cancellation.is_paused else cancellation.remaining
 
 
 def _broken_error(**where: str | None) -> WorkerBrokenError:

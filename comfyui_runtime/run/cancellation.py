@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from comfyui_runtime.errors import CancelledError, DeadlineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from comfyui_runtime.errors import ServiceError
 
@@ -18,7 +19,8 @@ class Cancellation:
     """Says whether a job is to stop: because it was cancelled, or because its time is up.
 
     Args:
-        timeout: Seconds from now until the job's time is up; ``None`` for no limit.
+        timeout: Seconds until the job's time is up, from now on and not counting those in which it
+            is paused; ``None`` for no limit.
     """
 
     def __init__(self, timeout: float | None = None) -> None:
@@ -28,6 +30,7 @@ class Cancellation:
         self._reason: ServiceError | None = None
         self._timeout = timeout
         self._ends_at = None if timeout is None else time.monotonic() + timeout
+        self._paused_at: float | None = None
 
     def cancel(self, reason: ServiceError | None = None) -> None:
         """Ask the job to stop. Safe from any thread, any number of times; the first one counts.
@@ -52,7 +55,38 @@ class Cancellation:
     @property
     def remaining(self) -> float | None:
         """Seconds until the deadline, never negative; ``None`` without one."""
-        return None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
+        with self._lock:
+            if self._ends_at is None:
+                return None
+            now = time.monotonic() if self._paused_at is None else self._paused_at
+            return max(0.0, self._ends_at - now)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the job's time stands still."""
+        return self._paused_at is not None
+
+    def pause(self) -> None:
+        """Let the job's time stand still: nobody works on the job. Safe from any thread."""
+        with self._lock:
+            if self._paused_at is None:
+                self._paused_at = time.monotonic()
+
+    def resume(self) -> None:
+        """Let the job's time run on. Safe from any thread, also where it was not paused."""
+        with self._lock:
+            if self._paused_at is not None and self._ends_at is not None:
+                self._ends_at += time.monotonic() - self._paused_at
+            self._paused_at = None
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the job's time stand still inside."""
+        self.pause()
+        try:
+            yield
+        finally:
+            self.resume()
 
     @property
     def requested(self) -> bool:

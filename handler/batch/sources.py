@@ -13,8 +13,8 @@ from handler.batch.photos import (
     check_results_are_elsewhere,
 )
 from handler.contract.errors import EventError
-from handler.contract.event import parse_event
-from handler.job.request import validate_request
+from handler.contract.job_id import JobId
+from handler.job.request import read_request
 from handler.shelf.s3 import resolve_bucket, s3_client
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def _check_job_input(settings: Settings, job_input: Mapping[str, Any]) -> None:
     """Find out before ComfyUI is started what would fail every job."""
     if "workflow" not in job_input:
         raise EventError("Say with --workflow what is to be done with the photos.")
-    event = parse_event({"input": {**job_input, "image": _SOME_PHOTO}})
-    validate_request(event, "check", settings.workflows_dir)
+    event = {"input": {**job_input, "image": _SOME_PHOTO}}
+    read_request(event, JobId.new(), settings.workflows_dir)
 
 
 def _results_address(settings: Settings, job_input: Mapping[str, Any]) -> str:

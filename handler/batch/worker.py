@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from comfyui_runtime.errors import ServiceError, WorkerBrokenError
 from handler.batch.manifest import Record
 from handler.contract.errors import ShuttingDownError, WorkerLostError
+from handler.contract.job_id import JobId
 from handler.contract.response import Failure, failure
 from handler.job.pool import JobPool
 
@@ -160,11 +161,12 @@ class BatchWorker:
         return None
 
     def _submit(self, attempt: _Attempt) -> None:
+        job_id = JobId.of(attempt.job.job_id)
         try:
             event = self._job_list.event(attempt.job)
-            job = self._pool.submit(event)
+            job = self._pool.submit(self._pool.function.read(event, job_id))
         except ServiceError as error:
-            self._record(attempt, failure(attempt.job.job_id, error))
+            self._record(attempt, failure(job_id, error))
         else:
             self._under_way[job.future] = attempt
 
@@ -232,4 +234,4 @@ def _lost(job: BatchJob, claim: Claim) -> Failure:
         "memory than they have. Their logs may tell.",
         workers=claim.lost,
     )
-    return failure(job.job_id, error)
+    return failure(JobId.of(job.job_id), error)

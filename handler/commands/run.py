@@ -53,22 +53,23 @@ def execute(args: argparse.Namespace) -> int:
     event = event_of(args)
     settings = settings_of(args)
     from comfyui_runtime.errors import ServiceError
-    from handler.contract.event import parse_event
+    from handler.contract.job_id import job_id_of
     from handler.contract.response import Success, failure
-    from handler.job.request import job_id_of, validate_request
+    from handler.job.request import read_request
 
+    job_id = job_id_of(event)
     try:
         # ComfyUI takes seconds to start: not for an event that cannot be carried out.
-        validate_request(parse_event(event), "", settings.workflows_dir)
+        request = read_request(event, job_id, settings.workflows_dir)
     except ServiceError as error:
-        _print(failure(job_id_of(event), error))
+        _print(failure(job_id, error))
         return 1
 
     from handler.job.start import start
 
     function = start(settings)
     with _ProgressBar() as progress:
-        response = function.invoke(event, on_progress=progress)
+        response = function.invoke(request, on_progress=progress)
     _print(response)
     return 0 if isinstance(response, Success) else 1
 

@@ -23,8 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Take jobs until the platform stops the worker."""
+    """Take jobs until the platform stops the worker, or the worker is broken."""
     from handler.platforms.runpod import run_worker
 
-    run_worker(settings_of(args))
-    return 0
+    return run_worker(settings_of(args))

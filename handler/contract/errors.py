@@ -68,6 +68,12 @@ class OutputError(ServiceError):
     http_status = 500
 
 
+class ResponseTooLargeError(OutputError):
+    """The response has more bytes than the platform passes on."""
+
+    code = "response_too_large"
+
+
 class StorageError(ServiceError):
     """The result could not be stored and sending the job again will not help by itself."""
 

@@ -3,43 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
+from pydantic.json_schema import SkipJsonSchema
 
 Phase = Literal["fetch", "run", "encode", "store"]
 
 
-@dataclass(frozen=True)
-class JobProgress:
-    """Where a job is.
+class JobProgress(BaseModel):
+    """Where a running job is."""
 
-    Attributes:
-        fraction: Share of the graph that is done, 0 to 1.
-        node: Title of the node that runs, in the ``run`` phase.
-        step: Steps of that node that are done.
-        steps: Steps of that node in all.
-        preview: The sampler's picture so far, where the runtime makes them.
-    """
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
     phase: Phase
-    fraction: float = 0.0
-    node: str | None = None
-    step: int = 0
-    steps: int = 0
-    preview: Image | None = None
+    fraction: float = Field(0.0, description="Share of the workflow's graph that is done, 0 to 1.")
+    node: str | None = Field(None, description="Title of the node that runs, in the `run` phase.")
+    step: int = Field(0, description="Steps of that node that are done.")
+    steps: int = Field(0, description="Steps of that node in all.")
+    preview: SkipJsonSchema[Any] = Field(
+        None,
+        exclude=True,
+        description="The sampler's picture so far, a PIL image, where the runtime makes them.",
+    )
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON data; the preview is left out."""
-        return {
-            "phase": self.phase,
-            "fraction": round(self.fraction, 3),
-            "node": self.node,
-            "step": self.step,
-            "steps": self.steps,
-        }
+        return self.model_dump(mode="json")
+
+    @field_serializer("fraction")
+    def _rounded(self, fraction: float) -> float:
+        return round(fraction, 3)
 
 
 OnJobProgress = Callable[[JobProgress], None]

@@ -9,10 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 if TYPE_CHECKING:
     from comfyui_runtime.errors import ServiceError
+    from handler.contract.job_id import JobId
 
 
 # A field with a default is in every response all the same, and the schema says so.
 _ALWAYS_COMPLETE = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
+
+_GIVEN_ID = Field(
+    None,
+    description="The id as the event or the platform gave it, which job_id stands for; null where "
+    "neither gave one.",
+)
 
 
 class OutputFile(BaseModel):
@@ -56,6 +63,7 @@ class Success(BaseModel):
 
     status: Literal["succeeded"] = "succeeded"
     job_id: str
+    given_id: str | None = _GIVEN_ID
     workflow: str
     workflow_version: str
     seed: int | None = Field(description="The seed used, drawn where the event gave none.")
@@ -89,6 +97,7 @@ class Failure(BaseModel):
 
     status: Literal["failed"] = "failed"
     job_id: str
+    given_id: str | None = _GIVEN_ID
     error: ErrorBody
     http_status: int = Field(exclude=True)
     replace_worker: bool = Field(default=False, exclude=True)
@@ -101,10 +110,11 @@ class Failure(BaseModel):
 Response = Success | Failure
 
 
-def failure(job_id: str, error: ServiceError, *, replace_worker: bool = False) -> Failure:
+def failure(job_id: JobId, error: ServiceError, *, replace_worker: bool = False) -> Failure:
     """Return the response that reports an error. Never raises, whatever the error carries."""
     return Failure(
-        job_id=_as_json(job_id),
+        job_id=job_id,
+        given_id=_as_json(job_id.given),
         error=ErrorBody(
             code=error.code,
             message=_as_json(error.message),

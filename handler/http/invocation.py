@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import Response as HttpResponse
 
 from comfyui_runtime.errors import CancelledError, ServiceError
+from handler.contract.job_id import job_id_of
 from handler.contract.response import Failure, failure
 from handler.http.body import read_json
 from handler.http.refusals import error_headers
 from handler.http.results import with_whole_urls
-from handler.job.request import job_id_of
 from handler.machine_paths import without_paths
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from handler.contract.job_id import JobId
     from handler.contract.response import Response
     from handler.http.service import Service
     from handler.job.pool import Job
@@ -29,26 +29,38 @@ if TYPE_CHECKING:
 _ID_HEADERS = ("x-fc-request-id", "x-scf-request-id", "x-amzn-sagemaker-inference-id")
 
 
-async def read_event(request: Request, service: Service) -> object:
-    """Return the event in a request; it has an id: its own, the platform's, or a new one.
+async def read_event(request: Request, service: Service) -> tuple[object, JobId]:
+    """Return the event in a request, decoded, and its id: its own, the platform's, or a new one.
 
     Raises:
         ServiceError: See :func:`handler.http.body.read_json`.
     """
     event = await read_json(request, service)
-    if isinstance(event, dict) and event.get("id") is None:
-        given = next(filter(None, map(request.headers.get, _ID_HEADERS)), None)
-        return {**event, "id": given or uuid.uuid4().hex}
-    return event
+    return event, job_id_of(event, platform_id(request))
 
 
-async def run_event(request: Request, service: Service, event: object) -> Response:
+def platform_id(request: Request) -> str | None:
+    """Return the id under which the platform knows a request, if it says one."""
+    return next(filter(None, map(request.headers.get, _ID_HEADERS)), None)
+
+
+async def run_event(request: Request, service: Service) -> Response:
+    """Carry out the event in a request; see :func:`run_job`.
+
+    Raises:
+        ServiceError: The request holds no JSON; see :func:`read_event`.
+    """
+    event, job_id = await read_event(request, service)
+    return await run_job(request, service, event, job_id)
+
+
+async def run_job(request: Request, service: Service, event: object, job_id: JobId) -> Response:
     """Carry an event out, and cancel it if the client goes away. Every failure is a ``Failure``."""
     try:
-        job = await service.submit(event, detached=False)
+        job = await service.jobs.submit(event, job_id, detached=False)
         return await wait_for_end(request, service, job)
     except ServiceError as error:
-        return failure(job_id_of(event), without_paths(error, service.settings))
+        return failure(job_id, without_paths(error, service.settings))
 
 
 async def wait_for_end(

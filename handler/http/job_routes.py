@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response as HttpResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from handler.contract.response import Success
 from handler.http.dependencies import FoundJob, ServiceDep, job_path
@@ -20,10 +20,10 @@ from handler.http.invocation import (
     run_event,
     wait_for_end,
 )
-from handler.http.jobs import JobState
 from handler.http.openapi import EVENT_BODY, REFUSALS
-from handler.http.progress_stream import done_event, job_events
+from handler.http.progress_stream import last_message, progress_stream
 from handler.http.results import with_whole_urls
+from handler.job.jobs import JobState
 from handler.job.pool import Job, JobStatus
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class SubmittedJob(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     job_id: str
+    given_id: str | None = Field(description="The id as it was given, if one was.")
     status: JobStatus
     links: JobLinks
 
@@ -56,17 +57,19 @@ class SubmittedJob(BaseModel):
 @router.post("/v1/invoke", responses={200: {"model": Success}}, openapi_extra=EVENT_BODY)
 async def invoke(request: Request, service: ServiceDep) -> HttpResponse:
     """Carry an event out and return its response. A client that goes away cancels the job."""
-    event = await read_event(request, service)
-    return answer(request, service, await run_event(request, service, event))
+    return answer(request, service, await run_event(request, service))
 
 
 @router.post("/v1/jobs", status_code=202, openapi_extra=EVENT_BODY)
 async def submit(request: Request, service: ServiceDep) -> SubmittedJob:
     """Submit a job. The same event sent again while it is under way joins it."""
-    job = await service.submit(await read_event(request, service), detached=True)
+    event, job_id = await read_event(request, service)
+    job = await service.jobs.submit(event, job_id, detached=True)
     path = job_path(job.job_id)
     links = JobLinks(self=path, events=f"{path}/events", result=f"{path}/result", cancel=path)
-    return SubmittedJob(job_id=job.job_id, status=job.status, links=links)
+    return SubmittedJob(
+        job_id=job.job_id, given_id=job.job_id.given, status=job.status, links=links
+    )
 
 
 @router.get("/v1/jobs/{job_id}")
@@ -108,20 +111,20 @@ async def cancel(found: FoundJob, request: Request, service: ServiceDep) -> JobS
 
 
 @router.get("/v1/jobs/{job_id}/events", response_class=EventSourceResponse)
-async def events(
+async def follow(
     found: FoundJob, request: Request, service: ServiceDep
 ) -> AsyncIterator[ServerSentEvent]:
-    """Stream `progress` events, at most ten a second, and the response as the last one, `done`.
+    """Stream a job's progress, at most ten times a second, and its response as `done`.
 
     The data of `progress` are those of a job's state, with `preview`, a small JPEG as a data URI,
     where the workflow's sampler makes one.
     """
     url = base_url(request, service)
     if isinstance(found, Job):
-        async for event in job_events(found, url):
-            yield event
+        async for message in progress_stream(found, url):
+            yield message
     elif found.response is not None:
-        yield done_event(found.response, url)
+        yield last_message(found.response, url)
 
 
 def _state(found: Job | JobState, request: Request, service: Service) -> JobState:

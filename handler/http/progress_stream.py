@@ -25,7 +25,7 @@ _INTERVAL = 0.1
 _PREVIEW_PIXELS = 512
 
 
-async def job_events(job: Job, base_url: str) -> AsyncIterator[ServerSentEvent]:
+async def progress_stream(job: Job, base_url: str) -> AsyncIterator[ServerSentEvent]:
     """Yield the newest progress, at most ten times a second, and the response at the end."""
     ended = asyncio.wrap_future(job.future)
     sent: JobProgress | None = None
@@ -35,11 +35,11 @@ async def job_events(job: Job, base_url: str) -> AsyncIterator[ServerSentEvent]:
             yield ServerSentEvent(event="progress", raw_data=await _progress_json(progress))
             sent = progress
         await asyncio.wait({ended}, timeout=_INTERVAL)
-    yield done_event(ended.result(), base_url)
+    yield last_message(ended.result(), base_url)
 
 
-def done_event(response: Response, base_url: str) -> ServerSentEvent:
-    """Return the last event."""
+def last_message(response: Response, base_url: str) -> ServerSentEvent:
+    """Return the stream's end: the response."""
     whole = with_whole_urls(response, base_url)
     return ServerSentEvent(event="done", raw_data=whole.model_dump_json(by_alias=True))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from handler.contract.job_id import JobId
 from handler.contract.response import ErrorBody, failure
 
 if TYPE_CHECKING:
@@ -24,13 +25,16 @@ class Refusal(BaseModel):
 
     status: Literal["failed"] = "failed"
     job_id: str | None = Field(description="Null where there is no job.")
+    given_id: str | None = Field(None, description="The id as it was given, if one was.")
     error: ErrorBody
 
 
-def refuse(error: ServiceError, job_id: str | None = None) -> Response:
+def refuse(error: ServiceError, job_id: JobId | None = None) -> Response:
     """Return the response that reports an error."""
-    reported = failure(job_id or "", error)
-    body = Refusal(job_id=job_id and reported.job_id, error=reported.error)
+    reported = failure(job_id or JobId.new(), error)
+    body = Refusal(
+        job_id=job_id and reported.job_id, given_id=reported.given_id, error=reported.error
+    )
     return Response(
         body.model_dump_json(),
         error.http_status,

@@ -11,10 +11,14 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """Started when made."""
+    """Started when made.
 
-    def __init__(self) -> None:
-        self._started = time.perf_counter()
+    Args:
+        earlier: Seconds of the job before that.
+    """
+
+    def __init__(self, earlier: float = 0.0) -> None:
+        self._started = time.perf_counter() - earlier
         self._phases: dict[str, float] = {}
 
     @contextlib.contextmanager

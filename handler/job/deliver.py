@@ -77,6 +77,13 @@ class Delivery:
         self._kept = kept
         self._reusable = ReusableResults(storage)
 
+    def reuse_key(self, request: Request, images: Mapping[str, PixelImage]) -> str | None:
+        """Return what a request shares with those whose results it may be answered from.
+
+        ``None`` for one that does not allow that.
+        """
+        return self._reusable.key(request, images) if _may_reuse(request) else None
+
     def deliver_same(self, request: Request, images: Mapping[str, PixelImage]) -> Delivered | None:
         """Hand over what an identical earlier request left, if the event allows that.
 

@@ -1,7 +1,8 @@
-"""The function itself: ``invoke(event) -> response``, the only place with the steps' order."""
+"""The function itself: ``invoke(request) -> response``, the only place with the steps' order."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -12,22 +13,26 @@ from comfyui_runtime.run.cancellation import Cancellation
 from comfyui_runtime.run.outputs import ImageOutput
 from comfyui_runtime.workflow.patch import patch
 from handler.contract.errors import InternalError, OutputError
-from handler.contract.event import parse_event
+from handler.contract.job_id import job_id_of
 from handler.contract.progress import JobProgress
 from handler.contract.response import Success, Timings, failure
 from handler.job.clock import Clock
 from handler.job.deliver import EncodedOutput
 from handler.job.encode import encode_image, named_file
-from handler.job.request import job_id_of, validate_request
+from handler.job.request import read_request, refusals_logged
+from handler.job.single_flight import SingleFlight
 from handler.log import job_context
 from handler.machine_paths import without_paths
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from comfyui_runtime.run.outputs import Output
     from comfyui_runtime.run.progress import OnProgress, Progress
     from comfyui_runtime.run.runtime import Runtime
     from comfyui_runtime.workflow.images import PixelImage
     from comfyui_runtime.workflow.patch import PatchedGraph
+    from handler.contract.job_id import JobId
     from handler.contract.progress import OnJobProgress
     from handler.contract.response import Response
     from handler.inputs import InputFetcher
@@ -56,76 +61,113 @@ class Function:
         self._fetcher = fetcher
         self._delivery = delivery
         self._first_job = threading.Lock()
+        self._identical = SingleFlight()
 
     def new_cancellation(self) -> Cancellation:
         """Return a cancellation with the time limit that the settings give a job."""
         return Cancellation(self.settings.job_timeout)
 
-    def invoke(
-        self,
-        event: object,
-        cancellation: Cancellation | None = None,
-        on_progress: OnJobProgress | None = None,
-        job_id: str | None = None,
-    ) -> Response:
-        """Carry out one event. Never raises: whatever goes wrong is a ``Failure``.
+    def read(self, event: object, job_id: JobId | None = None) -> Request:
+        """Return the request that an event makes; see :func:`handler.job.request.read_request`.
+
+        Args:
+            job_id: The event's; made here where it is not given.
+
+        Raises:
+            ServiceError: The event cannot be carried out.
+        """
+        return read_request(event, job_id or job_id_of(event), self.settings.workflows_dir)
+
+    def answer(self, event: object) -> Response:
+        """Read an event and carry it out, on the calling thread. Never raises.
+
+        For callers that have one event at a time. Others read theirs first, and queue the requests
+        in a :class:`handler.job.pool.JobPool`.
 
         Args:
             event: Decoded JSON; see :mod:`handler.contract.event`.
-            cancellation: To stop the job from another thread; made here where it is not given.
-            on_progress: Called on several threads, one after the other; it must return at once.
-            job_id: The job's id; the event's own where it is not given.
         """
-        job_id = job_id or job_id_of(event)
+        job_id = job_id_of(event)
+        try:
+            with refusals_logged(job_id):
+                request = self.read(event, job_id)
+        except ServiceError as error:
+            return failure(job_id, without_paths(error, self.settings))
+        return self.invoke(request)
+
+    def invoke(
+        self,
+        request: Request,
+        cancellation: Cancellation | None = None,
+        on_progress: OnJobProgress | None = None,
+    ) -> Response:
+        """Carry out one request. Never raises: whatever goes wrong is a ``Failure``.
+
+        Args:
+            cancellation: To stop the job from another thread; made here where it is not given.
+            on_progress: Called on several threads, one after the other, and never after the
+                return; it must return at once.
+        """
         cold_start = self._first_job.acquire(blocking=False)
-        with job_context(job_id):
+        with job_context(request.job_id), _Reports(on_progress) as report:
             # The one boundary: every failure leaves as a response.
             try:
                 response = self._carry_out(
-                    event,
-                    job_id,
-                    cancellation or self.new_cancellation(),
-                    on_progress or _ignore,
-                    cold_start=cold_start,
+                    request, cancellation or self.new_cancellation(), report, cold_start=cold_start
                 )
             except ServiceError as error:
                 log.warning("job failed", extra={"code": error.code, "error": error.message})
                 told = without_paths(error, self.settings)
-                return failure(job_id, told, replace_worker=self.runtime.broken)
+                return failure(request.job_id, told, replace_worker=self.runtime.broken)
             except Exception:
                 log.exception("job failed", extra={"code": InternalError.code})
                 internal = InternalError(
                     "The worker failed in a way it should not. Its log tells the cause under the "
-                    f"job id {job_id}."
+                    f"job id {request.job_id}."
                 )
-                return failure(job_id, internal, replace_worker=self.runtime.broken)
+                return failure(request.job_id, internal, replace_worker=self.runtime.broken)
             log.info("job done", extra={"seconds": response.timings.model_dump(by_alias=True)})
             return response
 
     def _carry_out(
         self,
-        event: object,
-        job_id: str,
+        request: Request,
         cancellation: Cancellation,
-        on_progress: OnJobProgress,
+        report: OnJobProgress,
         *,
         cold_start: bool,
     ) -> Success:
         cancellation.check()
-        clock = Clock()
-        with clock.phase("validate"):
-            request = validate_request(parse_event(event), job_id, self.settings.workflows_dir)
+        clock = Clock(request.validate_seconds)
+        clock.add("validate", request.validate_seconds)
         kept = self._delivery.deliver_kept(request)
         if kept is not None:
             return _success(request, kept, clock, cold_start=cold_start)
-        on_progress(JobProgress("fetch"))
+        report(JobProgress(phase="fetch"))
         with clock.phase("fetch"):
             images = self._fetch(request, cancellation)
-        same = self._delivery.deliver_same(request, images)
-        if same is not None:
-            return _success(request, same, clock, cold_start=cold_start)
+        with self._turn(request, images, cancellation):
+            same = self._delivery.deliver_same(request, images)
+            delivered = same or self._run(request, images, cancellation, report, clock)
+        return _success(request, delivered, clock, cold_start=cold_start)
+
+    def _turn(
+        self, request: Request, images: Mapping[str, PixelImage], cancellation: Cancellation
+    ) -> contextlib.AbstractContextManager[None]:
+        """Let identical requests that allow reuse in one after the other: one run is enough."""
+        key = self._delivery.reuse_key(request, images)
+        return contextlib.nullcontext() if key is None else self._identical.turn(key, cancellation)
+
+    def _run(
+        self,
+        request: Request,
+        images: Mapping[str, PixelImage],
+        cancellation: Cancellation,
+        report: OnJobProgress,
+        clock: Clock,
+    ) -> Delivered:
         patched = patch(request.workflow, request.values, images)
-        result = self.runtime.run(patched, cancellation, _node_progress(on_progress))
+        result = self.runtime.run(patched, cancellation, _node_progress(report))
         log.info(
             "graph ran",
             extra={
@@ -137,13 +179,12 @@ class Function:
         clock.add("queue", result.queue_seconds)
         clock.add("run", result.run_seconds)
         cancellation.check()
-        on_progress(JobProgress("encode", 1.0))
+        report(JobProgress(phase="encode", fraction=1.0))
         with clock.phase("encode"):
             encoded = _encode(request, patched, result.outputs)
-        on_progress(JobProgress("store", 1.0))
+        report(JobProgress(phase="store", fraction=1.0))
         with clock.phase("store"):
-            delivered = self._delivery.deliver(request, images, encoded)
-        return _success(request, delivered, clock, cold_start=cold_start)
+            return self._delivery.deliver(request, images, encoded)
 
     def _fetch(self, request: Request, cancellation: Cancellation) -> dict[str, PixelImage]:
         images: dict[str, PixelImage] = {}
@@ -179,6 +220,7 @@ def _success(request: Request, delivered: Delivered, clock: Clock, *, cold_start
     seconds = {phase: clock.seconds(phase) for phase in phases}
     return Success(
         job_id=request.job_id,
+        given_id=request.job_id.given,
         workflow=request.workflow.name,
         workflow_version=request.workflow.manifest.version,
         seed=delivered.seed,
@@ -189,21 +231,39 @@ def _success(request: Request, delivered: Delivered, clock: Clock, *, cold_start
     )
 
 
-def _node_progress(on_progress: OnJobProgress) -> OnProgress:
-    def report(progress: Progress) -> None:
-        on_progress(
+class _Reports:
+    """Passes progress on until the job has ended: a node that was given up may still report."""
+
+    def __init__(self, on_progress: OnJobProgress | None) -> None:
+        self._on_progress = on_progress
+        # Held while progress is passed on, so that none is under way once the end is noted. A
+        # listener may cancel its job, which may report in turn.
+        self._lock = threading.RLock()
+
+    def __call__(self, progress: JobProgress) -> None:
+        with self._lock:
+            if self._on_progress is not None:
+                self._on_progress(progress)
+
+    def __enter__(self) -> OnJobProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._on_progress = None
+
+
+def _node_progress(report: OnJobProgress) -> OnProgress:
+    def on_node(progress: Progress) -> None:
+        report(
             JobProgress(
-                "run",
-                progress.fraction,
-                progress.title,
-                progress.step,
-                progress.steps,
-                progress.preview,
+                phase="run",
+                fraction=progress.fraction,
+                node=progress.title,
+                step=progress.step,
+                steps=progress.steps,
+                preview=progress.preview,
             )
         )
 
-    return report
-
-
-def _ignore(_: JobProgress) -> None:
-    pass
+    return on_node

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Literal
 
@@ -20,14 +21,15 @@ from handler.contract.errors import (
     ShuttingDownError,
 )
 from handler.contract.response import Failure, failure
-from handler.job.request import job_id_of
 
 if TYPE_CHECKING:
     from comfyui_runtime.errors import ServiceError
     from comfyui_runtime.run.cancellation import Cancellation
+    from handler.contract.job_id import JobId
     from handler.contract.progress import JobProgress, OnJobProgress
     from handler.contract.response import Response
     from handler.job.invoke import Function
+    from handler.job.request import Request
 
 log = logging.getLogger(__name__)
 
@@ -35,28 +37,30 @@ JobStatus = Literal["queued", "running", "succeeded", "failed"]
 
 
 class Job:
-    """One event on its way. Live: its attributes change as the job goes on.
+    """One request on its way. Live: its attributes change as the job goes on.
 
     Attributes:
-        job_id: The event's id, or one made up.
-        event: As it was submitted.
+        job_id: The request's.
+        workflow: Its workflow's name.
+        fingerprint: What tells the same request sent again from another one under its id.
+        size: Bytes of the request, which is held until work on the job begins.
         submitted_at: Seconds since the epoch.
         future: Gives the response; never an exception.
-        progress: The last progress, once there is any.
+        progress: The last progress, once there is any; it stays as it was when the job ended.
     """
 
-    def __init__(
-        self, job_id: str, event: object, on_progress: OnJobProgress | None = None
-    ) -> None:
-        self.job_id = job_id
-        self.event = event
+    def __init__(self, request: Request, on_progress: OnJobProgress | None = None) -> None:
+        self.job_id: JobId = request.job_id
+        self.workflow = request.workflow.name
+        self.fingerprint = request.fingerprint
+        self.size = request.size
         self.submitted_at = time.time()
         self.future: Future[Response] = Future()
         self.progress: JobProgress | None = None
         self._lock = threading.Lock()
         self._listeners: list[OnJobProgress] = [on_progress] if on_progress else []
+        self._request: Request | None = request
         self._cancellation: Cancellation | None = None
-        self._taken_back = False
 
     @property
     def status(self) -> JobStatus:
@@ -66,20 +70,19 @@ class Job:
         return "queued" if self._cancellation is None else "running"
 
     def cancel(self, reason: ServiceError | None = None) -> None:
-        """Stop the job, wherever it is; one that waits is answered at once.
+        """Stop the job, wherever it is; one that waits is answered, and let go of, at once.
 
         Args:
             reason: The error of its response; ``cancelled`` without one.
         """
         reason = reason or CancelledError("The job was cancelled.")
         with self._lock:
-            if self._taken_back:
-                return
             cancellation = self._cancellation
-            self._taken_back = cancellation is None
-        if cancellation is None:
+            waits = self._request is not None
+            self._request = None
+        if waits:
             self.future.set_result(failure(self.job_id, reason))
-        else:
+        elif cancellation is not None:
             cancellation.cancel(reason)
 
     def listen(self, listener: OnJobProgress) -> None:
@@ -90,10 +93,11 @@ class Job:
     def carry_out(self, function: Function) -> None:
         """Carry the job out on the calling thread; its time limit counts from here."""
         with self._lock:
-            if self._taken_back:
+            request, self._request = self._request, None
+            if request is None:
                 return
             self._cancellation = function.new_cancellation()
-        response = function.invoke(self.event, self._cancellation, self._on_progress, self.job_id)
+        response = function.invoke(request, self._cancellation, self._on_progress)
         self.future.set_result(response)
 
     def _on_progress(self, progress: JobProgress) -> None:
@@ -110,16 +114,26 @@ class JobPool:
     Args:
         concurrency: Jobs under way at once; memory holds the pictures of that many.
         queue_limit: Jobs that may wait beyond those; ``None`` for no limit.
+        queue_max_bytes: Bytes that the requests of waiting jobs may have in all; ``None`` for no
+            limit. One job may always wait.
     """
 
     def __init__(
-        self, function: Function, concurrency: int, queue_limit: int | None = None
+        self,
+        function: Function,
+        concurrency: int,
+        queue_limit: int | None = None,
+        queue_max_bytes: int | None = None,
     ) -> None:
         self.function = function
+        self._concurrency = concurrency
         self._most = None if queue_limit is None else concurrency + queue_limit
+        self._most_bytes = queue_max_bytes
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="job")
+        self._threads_busy = 0
         self._lock = threading.Lock()
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[JobId, Job] = {}
+        self._queue: deque[Job] = deque()
         self._closing = False
 
     @property
@@ -130,12 +144,12 @@ class JobPool:
 
     @property
     def full(self) -> bool:
-        """Whether a further job would be refused."""
+        """Whether a further job would be refused, be it as small as it may."""
         with self._lock:
-            return self._most is not None and len(self._unanswered()) >= self._most
+            return self._refusal(0) is not None
 
-    def submit(self, event: object, on_progress: OnJobProgress | None = None) -> Job:
-        """Queue an event. The same event sent again under its id while it is under way joins it.
+    def submit(self, request: Request, on_progress: OnJobProgress | None = None) -> Job:
+        """Queue a request. The same one sent again under its id while it is under way joins it.
 
         Args:
             on_progress: Called with the job's progress; it must return at once.
@@ -143,24 +157,23 @@ class JobPool:
         Raises:
             OverloadedError: The queue is full.
             ShuttingDownError: The pool is closing.
-            JobIdInUseError: Another event with this id is under way.
+            JobIdInUseError: Another request with this id is under way.
         """
-        job_id = job_id_of(event)
         with self._lock:
             if self._closing:
                 raise _shutting_down()
-            job = self._jobs.get(job_id)
+            job = self._jobs.get(request.job_id)
             if job is not None and not job.future.done():
-                return _join(job, event, on_progress)
-            under_way = len(self._unanswered())
-            if self._most is not None and under_way >= self._most:
-                raise OverloadedError(
-                    f"The worker has {under_way} jobs under way, the most it takes. Send the "
-                    "job again in a while, or raise QUEUE_LIMIT.",
-                    limit=self._most,
-                )
-            job = self._jobs[job_id] = Job(job_id, event, on_progress)
-        self._threads.submit(self._carry_out, job)
+                return _join(job, request, on_progress)
+            refusal = self._refusal(request.size)
+            if refusal is not None:
+                raise refusal
+            job = self._jobs[request.job_id] = Job(request, on_progress)
+            self._queue.append(job)
+            if self._threads_busy < self._concurrency:
+                self._threads_busy += 1
+                self._threads.submit(self._work)
+        job.future.add_done_callback(lambda _: self._forget(job))
         return job
 
     def close(self, grace: float) -> None:
@@ -182,21 +195,54 @@ class JobPool:
     def _unanswered(self) -> tuple[Job, ...]:
         return tuple(job for job in self._jobs.values() if not job.future.done())
 
+    def _refusal(self, size: int) -> OverloadedError | None:
+        """Return why a request of so many bytes is not taken, if it is not."""
+        under_way = len(self._unanswered())
+        if self._most is not None and under_way >= self._most:
+            return OverloadedError(
+                f"The worker has {under_way} jobs under way, the most it takes. Send the "
+                "job again in a while, or raise QUEUE_LIMIT.",
+                limit=self._most,
+            )
+        waiting = sum(job.size for job in self._queue)
+        if self._most_bytes is not None and waiting and waiting + size > self._most_bytes:
+            return OverloadedError(
+                f"The requests of the jobs that wait have {waiting} bytes, and this one would "
+                "make them too many. Send the job again in a while, send photos as URLs, or "
+                "raise QUEUE_MAX_BYTES.",
+                limit=self._most_bytes,
+            )
+        return None
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            self._carry_out(job)
+
+    def _next(self) -> Job | None:
+        with self._lock:
+            if self._queue:
+                return self._queue.popleft()
+            self._threads_busy -= 1
+            return None
+
     def _carry_out(self, job: Job) -> None:
         try:
             job.carry_out(self.function)
-        except Exception:
+        except BaseException:
             log.exception("job failed outside its boundary", extra={"job": job.job_id})
             error = InternalError("The worker failed in a way it should not; see its log.")
             job.future.set_result(failure(job.job_id, error))
-        finally:
-            with self._lock:
-                if self._jobs.get(job.job_id) is job:
-                    del self._jobs[job.job_id]
+
+    def _forget(self, job: Job) -> None:
+        with self._lock:
+            if self._jobs.get(job.job_id) is job:
+                del self._jobs[job.job_id]
+            if job in self._queue:
+                self._queue.remove(job)
 
 
-def _join(job: Job, event: object, on_progress: OnJobProgress | None) -> Job:
-    if job.event != event:
+def _join(job: Job, request: Request, on_progress: OnJobProgress | None) -> Job:
+    if job.fingerprint != request.fingerprint:
         raise JobIdInUseError(
             f"Another event with the id {job.job_id} is under way. Give each job an id of its own.",
             job_id=job.job_id,

@@ -1,24 +1,35 @@
-"""The step from an event to a validated request: workflow loaded, parameters and images checked."""
+"""The door: from a decoded event to a request that can be carried out.
+
+An event is parsed here, once. What travels on is the request.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import uuid
+import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from comfyui_runtime.errors import ServiceError
 from comfyui_runtime.workflow.manifest import load_workflow
 from comfyui_runtime.workflow.parameters import SeedParameter, resolve_parameters
 from comfyui_runtime.workflow.patch import check_image_names
+from handler.contract.event import parse_event
+from handler.log import job_context
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from comfyui_runtime.workflow.manifest import Workflow
     from comfyui_runtime.workflow.parameters import ParameterValue
     from handler.contract.event import Event, Output
+    from handler.contract.job_id import JobId
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,15 +40,17 @@ class Request:
         values: Every parameter's value, defaults and a drawn seed included.
         images: Where to take each named image from, as the event gave it.
         fingerprint: SHA-256 of what was asked for, the workflow's files included, in hex; not of
-            a seed that was drawn.
+            a seed that was drawn. Two requests with one id and one fingerprint are the same job.
+        validate_seconds: How long it took to make this of the event.
     """
 
-    job_id: str
+    job_id: JobId
     workflow: Workflow
     values: Mapping[str, ParameterValue]
     images: Mapping[str, str]
     output: Output
     fingerprint: str
+    validate_seconds: float = 0.0
 
     @property
     def seed(self) -> int | None:
@@ -47,31 +60,52 @@ class Request:
                 return int(self.values[name])
         return None
 
+    @property
+    def size(self) -> int:
+        """Bytes that the request holds, near enough: images that were sent in it count most."""
+        texts = [value for value in self.values.values() if isinstance(value, str)]
+        return sum(len(text) for text in (*self.images.values(), *texts))
 
-def validate_request(event: Event, job_id: str, workflows_dir: Path) -> Request:
-    """Check an event against the workflow that it names.
+
+def read_request(event: object, job_id: JobId, workflows_dir: Path) -> Request:
+    """Parse an event and check it against the workflow that it names.
+
+    Args:
+        event: Decoded JSON; see :mod:`handler.contract.event`.
+        job_id: From :func:`handler.contract.job_id.job_id_of`.
 
     Raises:
+        EventError: The event is not of the documented shape.
         UnknownWorkflowError: No such workflow is installed.
         WorkflowError: The workflow's own files are wrong.
         ParameterError: A parameter or an image is unknown, missing or not allowed.
     """
-    workflow = load_workflow(workflows_dir, event.input.workflow)
-    values = resolve_parameters(workflow.manifest.parameters, event.input.params)
-    images = event.input.named_images
+    started = time.perf_counter()
+    parsed = parse_event(event)
+    workflow = load_workflow(workflows_dir, parsed.input.workflow)
+    values = resolve_parameters(workflow.manifest.parameters, parsed.input.params)
+    images = parsed.input.named_images
     check_image_names(workflow, set(images))
     return Request(
-        job_id, workflow, values, images, event.input.output, _fingerprint(event, workflow)
+        job_id,
+        workflow,
+        values,
+        images,
+        parsed.input.output,
+        _fingerprint(parsed, workflow),
+        time.perf_counter() - started,
     )
 
 
-def job_id_of(event: object) -> str:
-    """Return an event's id, even where the event is not valid; a new one where it has none."""
-    match event:
-        case {"id": str() as job_id} if job_id:
-            return job_id
-        case _:
-            return uuid.uuid4().hex
+@contextlib.contextmanager
+def refusals_logged(job_id: JobId) -> Iterator[None]:
+    """Log what refuses an event inside, under its id, and let it pass on."""
+    with job_context(job_id):
+        try:
+            yield
+        except ServiceError as error:
+            log.warning("job refused", extra={"code": error.code, "error": error.message})
+            raise
 
 
 def _fingerprint(event: Event, workflow: Workflow) -> str:

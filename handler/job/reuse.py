@@ -42,6 +42,11 @@ class ReusableResults:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
+    @staticmethod
+    def key(request: Request, images: Mapping[str, PixelImage]) -> str:
+        """Return what identical requests have in common, and no others."""
+        return _record_key(request, images)
+
     def find(
         self, request: Request, images: Mapping[str, PixelImage]
     ) -> tuple[OutputFile, ...] | None:

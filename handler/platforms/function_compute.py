@@ -11,8 +11,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response as HttpResponse
 
 from comfyui_runtime.errors import ServiceError
+from handler.contract.job_id import JobId
 from handler.http.dependencies import ServiceDep
-from handler.http.invocation import answer, read_event, run_event
+from handler.http.invocation import answer, platform_id, run_event
 from handler.http.openapi import REFUSALS
 from handler.http.refusals import refuse
 from handler.machine_paths import without_paths
@@ -24,11 +25,11 @@ router = APIRouter(tags=["platforms"], include_in_schema=False, responses=REFUSA
 async def function_compute_invoke(request: Request, service: ServiceDep) -> HttpResponse:
     """Function Compute: carry out an event."""
     try:
-        event = await read_event(request, service)
-        response = answer(request, service, await run_event(request, service, event))
+        response = answer(request, service, await run_event(request, service))
     except ServiceError as error:
         told = without_paths(error, service.settings)
-        response = refuse(told, request.headers.get("x-fc-request-id"))
+        given = platform_id(request)
+        response = refuse(told, JobId.of(given) if given else None)
     response.status_code = 200 if response.status_code == 200 else 404  # noqa: PLR2004
     response.headers["x-fc-status"] = str(response.status_code)
     return response
@@ -38,7 +39,7 @@ async def function_compute_invoke(request: Request, service: ServiceDep) -> Http
 async def function_compute_initialize(service: ServiceDep) -> HttpResponse:
     """Function Compute, before the first invocation: wait for ComfyUI's start."""
     try:
-        await service.initialize()
+        await service.jobs.initialize()
     except ServiceError as error:
         response = refuse(without_paths(error, service.settings))
         response.status_code = 404
@@ -52,5 +53,5 @@ async def function_compute_pre_stop(service: ServiceDep) -> HttpResponse:
 
     It refuses no new jobs: anybody who reaches the port may ask for it.
     """
-    idle = await service.idle(service.settings.shutdown_grace)
+    idle = await service.jobs.idle(service.settings.shutdown_grace)
     return HttpResponse(status_code=200 if idle else 404)

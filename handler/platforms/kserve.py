@@ -6,7 +6,6 @@ GET /v1/models/NAME says whether a workflow can run; POST /v1/models/NAME:predic
 from __future__ import annotations
 
 import asyncio
-import uuid
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -16,10 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from comfyui_runtime.errors import UnknownWorkflowError
 from handler.contract.errors import EventError
+from handler.contract.job_id import job_id_of
 from handler.contract.response import Failure
 from handler.http.body import read_json
 from handler.http.dependencies import ServiceDep
-from handler.http.invocation import base_url, run_event
+from handler.http.invocation import base_url, run_job
 from handler.http.openapi import REFUSALS
 from handler.http.results import with_whole_urls
 
@@ -57,11 +57,12 @@ async def kserve_predict(workflow: str, request: Request, service: ServiceDep) -
             'Send {"instances": [INPUT, ...]}, 1 to 64 of them, each an event\'s input without its '
             "workflow."
         ) from error
+    events = [
+        _event(workflow, number, instance, asked.id)
+        for number, instance in enumerate(asked.instances)
+    ]
     responses = await asyncio.gather(
-        *(
-            run_event(request, service, _event(workflow, number, instance, asked.id))
-            for number, instance in enumerate(asked.instances)
-        )
+        *(run_job(request, service, event, job_id_of(event)) for event in events)
     )
     url = base_url(request, service)
     predictions = [with_whole_urls(response, url).to_json() for response in responses]
@@ -74,9 +75,7 @@ async def kserve_predict(workflow: str, request: Request, service: ServiceDep) -
 
 
 def _event(
-    workflow: str, number: int, instance: dict[str, Any], job_id: str | None
+    workflow: str, number: int, instance: dict[str, Any], given_id: str | None
 ) -> dict[str, Any]:
-    return {
-        "id": f"{job_id}-{number}" if job_id else uuid.uuid4().hex,
-        "input": {**instance, "workflow": workflow},
-    }
+    event = {"input": {**instance, "workflow": workflow}}
+    return {"id": f"{given_id}-{number}", **event} if given_id else event

@@ -12,17 +12,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.errors import ServiceError
+from handler.contract.job_id import job_id_of
 from handler.contract.response import failure
-from handler.job.request import job_id_of
+from handler.job.service import JobService
 from handler.job.start import start
 from handler.log import configure_logging
+from handler.machine_paths import without_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastapi import FastAPI
 
-    from handler.http.service import Service
     from handler.settings import Settings
 
 # What the start and the first job import, and what touches no GPU when imported. All of it is
@@ -57,23 +58,21 @@ class ModalContainer:
     """
 
     def __init__(self, settings: Settings, on_broken: Callable[[], None]) -> None:
-        from handler.http.service import Service
-
         configure_logging(settings)
-        # Only Modal's router reaches a container, under whatever name.
-        settings = settings.model_copy(update={"allowed_hosts": frozenset({"*"})})
-        self._service: Service = Service(settings, on_broken)
-        self._service.booted(start(settings))
+        self._settings = settings
+        self._jobs = JobService(settings, on_broken)
+        self._jobs.booted(start(settings))
 
     async def invoke(self, event: object) -> dict[str, Any]:
         """Carry out one event and return its response as JSON data; a failure is one too.
 
         An input that is cancelled (``FunctionCall.cancel``) cancels its job.
         """
+        job_id = job_id_of(event)
         try:
-            job = await self._service.submit(event, detached=True)
+            job = await self._jobs.submit(event, job_id, detached=True)
         except ServiceError as error:
-            return failure(job_id_of(event), error).to_json()
+            return failure(job_id, without_paths(error, self._settings)).to_json()
         try:
             response = await asyncio.shield(asyncio.wrap_future(job.future))
         except asyncio.CancelledError:
@@ -84,10 +83,13 @@ class ModalContainer:
     def web(self) -> FastAPI:
         """Return the HTTP service around the same pool."""
         from handler.http.app import make_app
+        from handler.http.service import Service
         from handler.platforms.http_platforms import platform_routers
 
-        return make_app(self._service, platform_routers())
+        # Only Modal's router reaches a container, under whatever name.
+        settings = self._settings.model_copy(update={"allowed_hosts": frozenset({"*"})})
+        return make_app(Service(settings, jobs=self._jobs), platform_routers())
 
     def close(self) -> None:
         """Let running jobs end and hand the others back."""
-        self._service.close()
+        self._jobs.close(self._settings.shutdown_grace)

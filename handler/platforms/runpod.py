@@ -1,91 +1,194 @@
-"""RunPod: the SDK's worker loop around ``invoke``.
+"""RunPod: the SDK's worker loop around a job pool.
 
 Sources: the SDK's documentation at docs.runpod.io/serverless/workers and its own modules, release
 1.12.0: a handler's ``error`` key makes the job failed, ``refresh_worker`` replaces the worker, and
-a job that the endpoint stops has its task cancelled.
+a job that the endpoint stops has its task cancelled. Limits on a response: "Send API requests" at
+docs.runpod.io, read in November 2026; ids of ``/runsync`` begin with ``sync-``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import os
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.errors import ServiceError
+from handler.contract.errors import ResponseTooLargeError
+from handler.contract.job_id import job_id_of
 from handler.contract.response import Failure, failure
 from handler.heartbeat import start_heartbeat
 from handler.job.pool import JobPool
-from handler.job.request import job_id_of
+from handler.job.request import refusals_logged
 from handler.job.start import start
+from handler.machine_paths import without_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable
+    from concurrent.futures import Future
 
+    from handler.contract.job_id import JobId
     from handler.contract.progress import JobProgress
+    from handler.contract.response import Response
     from handler.settings import Settings
 
+    SendProgress = Callable[[dict[str, Any], dict[str, Any]], Awaitable[None]]
+
+log = logging.getLogger(__name__)
+
+MOST_BYTES = 10_000_000
+MOST_BYTES_SYNC = 20_000_000
+# What the SDK puts around an output.
+_ENVELOPE_BYTES = 1_000
 _PROGRESS_EVERY = 1.0
+_LAST_PROGRESS = 5.0
 
 
-def run_worker(settings: Settings) -> None:
-    """Boot once, then take jobs until the platform stops the worker."""
+def run_worker(settings: Settings) -> int:
+    """Boot once, then take jobs until the platform stops the worker.
+
+    Returns:
+        The exit status: 1 if the worker has to be replaced.
+    """
+    # The SDK's own default writes every output to the log, with the addresses in it.
+    os.environ.setdefault("RUNPOD_LOG_LEVEL", os.environ.get("RUNPOD_DEBUG_LEVEL", "INFO"))
     import runpod
+    from runpod.serverless.modules.worker_state import JobsProgress
 
     start_heartbeat()
-    pool = JobPool(start(settings), settings.concurrency)
-    runpod.serverless.start(
-        {
-            "handler": make_handler(pool, runpod.serverless.progress_update),
-            "concurrency_modifier": lambda _current: settings.concurrency,
-        }
-    )
+    worker = Worker(JobPool(start(settings), settings.concurrency), _post_progress)
+
+    def concurrency(_: int) -> int:
+        """Say how many jobs to take. The SDK asks between two requests for jobs."""
+        if not worker.broken:
+            return settings.concurrency
+        left = int(JobsProgress().get_job_count())
+        if not left:
+            log.critical("worker is broken and ends")
+            os.kill(os.getpid(), signal.SIGTERM)
+        return left
+
+    runpod.serverless.start({"handler": worker.handle, "concurrency_modifier": concurrency})
+    return 1 if worker.broken else 0
 
 
-def make_handler(
-    pool: JobPool, send_progress: Callable[[dict[str, Any], Any], None]
-) -> Callable[[dict[str, Any]], Coroutine[Any, Any, dict[str, Any]]]:
-    """Return the SDK's handler.
+class Worker:
+    """Carries out what the SDK takes.
 
     Args:
-        send_progress: ``runpod.serverless.progress_update``; it sends from a thread of its own.
+        send_progress: Posts a job's progress; called with the job as it was taken.
+
+    Attributes:
+        broken: Whether a job, answered or stopped, left the worker unable to run any other.
     """
 
-    async def handle(taken: dict[str, Any]) -> dict[str, Any]:
-        progress = _Throttled(lambda payload: send_progress(taken, payload))
+    def __init__(self, pool: JobPool, send_progress: SendProgress) -> None:
+        self.broken = False
+        self._pool = pool
+        self._send_progress = send_progress
+
+    async def handle(self, taken: dict[str, Any]) -> dict[str, Any]:
+        """Carry a job out and return what the SDK is to post."""
+        job_id = job_id_of(taken)
+        body = await self._answer(taken, job_id)
+        if self.broken:
+            body["refresh_worker"] = True
+        return body
+
+    async def _answer(self, taken: dict[str, Any], job_id: JobId) -> dict[str, Any]:
+        progress = _ProgressPosts(lambda payload: self._send_progress(taken, payload))
+        function = self._pool.function
         try:
-            job = pool.submit(taken, progress)
+            with refusals_logged(job_id):
+                request = await asyncio.to_thread(function.read, taken, job_id)
+                job = self._pool.submit(request, progress)
         except ServiceError as error:
-            return _error(failure(job_id_of(taken), error))
+            return _error(failure(job_id, without_paths(error, function.settings)))
+        # Also where nobody waits any more: a job that was stopped may have broken the worker.
+        job.future.add_done_callback(self._note_end)
         try:
             response = await asyncio.shield(asyncio.wrap_future(job.future))
         except asyncio.CancelledError:
             job.cancel()
             raise
-        if isinstance(response, Failure):
-            return _error(response)
-        return response.to_json()
+        finally:
+            await progress.end()
+        return _body(response, job_id)
 
-    return handle
+    def _note_end(self, future: Future[Response]) -> None:
+        response = future.result()
+        if isinstance(response, Failure) and response.replace_worker:
+            self.broken = True
+
+
+def _body(response: Response, job_id: JobId) -> dict[str, Any]:
+    if isinstance(response, Failure):
+        return _error(response)
+    body = response.to_json()
+    most = MOST_BYTES_SYNC if job_id.startswith("sync-") else MOST_BYTES
+    size = len(json.dumps(body, ensure_ascii=False).encode()) + _ENVELOPE_BYTES
+    if size <= most:
+        return body
+    # The platform would drop it without a word.
+    error = ResponseTooLargeError(
+        f"The response has {size} bytes, and RunPod passes on at most {most}. Ask for "
+        'output.delivery "url", for a smaller picture, or for the format jpeg or webp.',
+        bytes=size,
+        limit=most,
+    )
+    log.warning("response is too large", extra={"job": job_id, "bytes": size, "limit": most})
+    return _error(failure(job_id, error))
 
 
 def _error(failure: Failure) -> dict[str, Any]:
     """Return a failure as the SDK posts it: ``error`` is a text, here JSON, as its own are."""
-    body: dict[str, Any] = {"error": json.dumps(failure.error.model_dump(mode="json"))}
-    if failure.replace_worker:
-        body["refresh_worker"] = True
-    return body
+    return {"error": json.dumps(failure.error.model_dump(mode="json"))}
 
 
-class _Throttled:
-    """Passes progress on at most once a second: each update is a request to the platform."""
+async def _post_progress(taken: dict[str, Any], payload: dict[str, Any]) -> None:
+    """Post progress as the SDK's ``progress_update`` does, which cannot be waited for."""
+    from runpod.http_client import AsyncClientSession
+    from runpod.serverless.modules.rp_http import send_result
 
-    def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
+    async with AsyncClientSession() as session:
+        await send_result(session, {"status": "IN_PROGRESS", "output": payload}, taken)
+
+
+class _ProgressPosts:
+    """Posts a job's progress, at most once a second, one at a time, and nothing after the end.
+
+    Made and ended on the event loop; called on any thread.
+    """
+
+    def __init__(self, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
         self._send = send
+        self._loop = asyncio.get_running_loop()
         self._sent_at = time.monotonic()
+        self._task: asyncio.Task[None] | None = None
+        self._ended = False
 
     def __call__(self, progress: JobProgress) -> None:
         now = time.monotonic()
-        if now - self._sent_at >= _PROGRESS_EVERY:
+        if not self._ended and now - self._sent_at >= _PROGRESS_EVERY:
             self._sent_at = now
-            self._send(progress.to_json())
+            self._loop.call_soon_threadsafe(self._start, progress)
+
+    async def end(self) -> None:
+        """Wait for the post under way; give it up after some seconds."""
+        self._ended = True
+        if self._task is not None and not self._task.done():
+            await asyncio.wait({self._task}, timeout=_LAST_PROGRESS)
+            self._task.cancel()
+
+    def _start(self, progress: JobProgress) -> None:
+        if not self._ended and (self._task is None or self._task.done()):
+            self._task = self._loop.create_task(self._post(progress))
+
+    async def _post(self, progress: JobProgress) -> None:
+        try:
+            await self._send(progress.to_json())
+        except Exception:
+            log.warning("progress could not be posted", exc_info=True)

@@ -11,7 +11,7 @@ from fastapi.responses import Response as HttpResponse
 
 from handler.http.dependencies import ServiceDep
 from handler.http.info_routes import readiness_of
-from handler.http.invocation import answer, read_event, run_event
+from handler.http.invocation import answer, run_event
 from handler.http.openapi import REFUSALS
 
 router = APIRouter(tags=["platforms"], include_in_schema=False, responses=REFUSALS)
@@ -26,5 +26,4 @@ async def sagemaker_ping(service: ServiceDep) -> HttpResponse:
 @router.post("/invocations")
 async def sagemaker_invoke(request: Request, service: ServiceDep) -> HttpResponse:
     """SageMaker, real-time and asynchronous: carry out an event."""
-    event = await read_event(request, service)
-    return answer(request, service, await run_event(request, service, event))
+    return answer(request, service, await run_event(request, service))

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response as HttpResponse  # noqa: TC002 - FastAPI reads it
 
 from handler.http.dependencies import ServiceDep
-from handler.http.invocation import answer, read_event, run_event
+from handler.http.invocation import answer, run_event
 from handler.http.openapi import REFUSALS
 
 router = APIRouter(tags=["platforms"], include_in_schema=False, responses=REFUSALS)
@@ -15,5 +15,4 @@ router = APIRouter(tags=["platforms"], include_in_schema=False, responses=REFUSA
 @router.post("/event-invoke")
 async def scf_invoke(request: Request, service: ServiceDep) -> HttpResponse:
     """SCF: carry out an event."""
-    event = await read_event(request, service)
-    return answer(request, service, await run_event(request, service, event))
+    return answer(request, service, await run_event(request, service))

@@ -20,7 +20,7 @@ def main() -> None:
     configure_logging(settings)
     function = start(settings)
     for event in events:
-        sys.stdout.write(json.dumps(function.invoke(event).to_json()) + "\n")
+        sys.stdout.write(json.dumps(function.answer(event).to_json()) + "\n")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def failed(response, code: str) -> Failure:
 
 
 def assert_next_job_runs(function, photo_url) -> None:
-    succeeded(function.invoke(event(photo_url)))
+    succeeded(function.answer(event(photo_url)))
 
 
 def fetched(url: str) -> bytes:
@@ -53,7 +53,7 @@ def pixels_of(data: bytes) -> np.ndarray:
 
 def test_event_becomes_a_picture_in_the_bucket(make_function, bucket_settings, photo, photo_url):
     function = make_function(bucket_settings)
-    response = succeeded(function.invoke({"id": "job-1", **event(photo_url)}))
+    response = succeeded(function.answer({"id": "job-1", **event(photo_url)}))
     (output,) = response.outputs
     data = fetched(output.url)
     assert output.key == "job-1/0.png"
@@ -65,8 +65,8 @@ def test_event_becomes_a_picture_in_the_bucket(make_function, bucket_settings, p
 
 
 def test_response_tells_seed_workflow_timings_and_cold_start(function, photo_url):
-    first = succeeded(function.invoke(event(photo_url)))
-    second = succeeded(function.invoke(event(photo_url, params={"seed": 7})))
+    first = succeeded(function.answer(event(photo_url)))
+    second = succeeded(function.answer(event(photo_url, params={"seed": 7})))
     assert (first.workflow, first.workflow_version) == ("invert", "1")
     assert 0 <= first.seed < 2**53
     assert second.seed == 7
@@ -79,15 +79,15 @@ def test_response_tells_seed_workflow_timings_and_cold_start(function, photo_url
 def test_repeated_job_overwrites_its_own_result(make_function, bucket_settings, photo_url):
     function = make_function(bucket_settings)
     same = {"id": "job-1", **event(photo_url)}
-    first = succeeded(function.invoke(same)).outputs[0]
-    again = succeeded(function.invoke(same)).outputs[0]
-    other = succeeded(function.invoke({**same, "id": "job-2"})).outputs[0]
+    first = succeeded(function.answer(same)).outputs[0]
+    again = succeeded(function.answer(same)).outputs[0]
+    other = succeeded(function.answer({**same, "id": "job-2"})).outputs[0]
     assert first.key == again.key
     assert other.key != first.key
 
 
 def test_inline_delivery_needs_no_bucket(function, photo, photo_url, local_settings):
-    response = function.invoke(event(photo_url, output={"delivery": "base64"}))
+    response = function.answer(event(photo_url, output={"delivery": "base64"}))
     (output,) = succeeded(response).outputs
     data = base64.b64decode(output.base64)
     assert output.url is None
@@ -98,13 +98,13 @@ def test_inline_delivery_needs_no_bucket(function, photo, photo_url, local_setti
 def test_data_uri_and_bare_base64_are_images_too(function, photo_url):
     data = base64.b64encode(fetched(photo_url)).decode()
     urls = [photo_url, f"data:image/png;base64,{data}", data]
-    hashes = {succeeded(function.invoke(event(url))).outputs[0].sha256 for url in urls}
+    hashes = {succeeded(function.answer(event(url))).outputs[0].sha256 for url in urls}
     assert len(hashes) == 1
 
 
 def test_workflow_is_embedded_in_the_png_only_when_asked_for(function, photo_url):
     def text_of(**output):
-        response = succeeded(function.invoke(event(photo_url, output=output)))
+        response = succeeded(function.answer(event(photo_url, output=output)))
         with Image.open(BytesIO(fetched(response.outputs[0].url))) as picture:
             return picture.info
 
@@ -118,9 +118,9 @@ def test_workflow_is_embedded_in_the_png_only_when_asked_for(function, photo_url
 
 
 def test_every_output_is_stored_under_a_key_of_its_own(function, photo_url):
-    pictures = succeeded(function.invoke({"id": "b", **event(photo_url, "batch")})).outputs
+    pictures = succeeded(function.answer({"id": "b", **event(photo_url, "batch")})).outputs
     assert [output.key for output in pictures] == ["b/0.png", "b/1.png", "b/2.png"]
-    picture, text = succeeded(function.invoke({"id": "t", **event(photo_url, "text")})).outputs
+    picture, text = succeeded(function.answer({"id": "t", **event(photo_url, "text")})).outputs
     assert picture.content_type == "image/png"
     assert text.content_type.startswith("text/plain")
     assert (text.width, text.height) == (None, None)
@@ -129,7 +129,7 @@ def test_every_output_is_stored_under_a_key_of_its_own(function, photo_url):
 
 def test_progress_goes_through_the_phases_in_order(function, photo_url):
     seen = []
-    function.invoke(event(photo_url, "steps"), on_progress=seen.append)
+    function.invoke(function.read(event(photo_url, "steps")), on_progress=seen.append)
     phases = [progress.phase for progress in seen]
     assert phases == sorted(phases, key=["fetch", "run", "encode", "store"].index)
     assert set(phases) == {"fetch", "run", "encode", "store"}
@@ -171,12 +171,12 @@ BAD_EVENTS = {
 @pytest.mark.parametrize("name", BAD_EVENTS)
 def test_bad_event_ends_in_one_clear_error_and_the_next_job_runs(function, photo_url, name):
     bad, code = BAD_EVENTS[name]
-    failed(function.invoke(bad), code)
+    failed(function.answer(bad), code)
     assert_next_job_runs(function, photo_url)
 
 
 def test_text_file_named_png_is_refused_by_its_content(function, photo_url):
-    failed(function.invoke(event(photo_url.replace("photo.png", "text.png"))), "not_an_image")
+    failed(function.answer(event(photo_url.replace("photo.png", "text.png"))), "not_an_image")
     assert_next_job_runs(function, photo_url)
 
 
@@ -190,7 +190,7 @@ def test_text_file_named_png_is_refused_by_its_content(function, photo_url):
     ],
 )
 def test_failing_node_fails_its_job_only(function, photo_url, kind, code, retryable):
-    response = function.invoke(event(photo_url, "fail", params={"kind": kind}))
+    response = function.answer(event(photo_url, "fail", params={"kind": kind}))
     error = failed(response, code).error
     assert error.retryable is retryable
     assert error.details["node_id"] == "2"
@@ -203,14 +203,15 @@ def test_bucket_that_refuses_keeps_the_result_and_the_same_job_delivers_it_witho
 ):
     same = {"id": "job-1", **event(photo_url)}
     refusing = bucket_settings.model_copy(update={"bucket_name": "no-such-bucket"})
-    response = failed(make_function(refusing).invoke(same), "storage_refused")
+    response = failed(make_function(refusing).answer(same), "storage_refused")
     (told,) = response.error.details["kept"]
     assert told.startswith("RESULTS_DIR/unsent/")
     kept = told.replace("RESULTS_DIR", str(bucket_settings.results_dir))
     assert pixels_of(Path(kept).read_bytes()).shape == (48, 64, 3)
 
     seen = []
-    delivered = succeeded(make_function(bucket_settings).invoke(same, on_progress=seen.append))
+    function = make_function(bucket_settings)
+    delivered = succeeded(function.invoke(function.read(same), on_progress=seen.append))
     assert seen == []
     assert pixels_of(fetched(delivered.outputs[0].url)).shape == (48, 64, 3)
     assert delivered.seed is not None
@@ -222,10 +223,11 @@ def test_kept_result_is_not_delivered_to_a_job_that_asks_for_something_else(
 ):
     same = {"id": "job-1", **event(photo_url)}
     refusing = bucket_settings.model_copy(update={"bucket_name": "no-such-bucket"})
-    failed(make_function(refusing).invoke(same), "storage_refused")
+    failed(make_function(refusing).answer(same), "storage_refused")
     other = {"id": "job-1", **event(photo_url, "steps")}
     seen = []
-    succeeded(make_function(bucket_settings).invoke(other, on_progress=seen.append))
+    function = make_function(bucket_settings)
+    succeeded(function.invoke(function.read(other), on_progress=seen.append))
     assert "run" in {progress.phase for progress in seen}
 
 
@@ -235,9 +237,11 @@ def test_identical_request_is_answered_from_the_stored_result_without_a_run(
 ):
     function = make_function(request.getfixturevalue(storage))
     same = event(photo_url, "invert", params={"seed": 5}, output={"reuse": True})
-    first = succeeded(function.invoke({"id": "one", **same}))
+    first = succeeded(function.answer({"id": "one", **same}))
     seen = []
-    second = succeeded(function.invoke({"id": "two", **same}, on_progress=seen.append))
+    second = succeeded(
+        function.invoke(function.read({"id": "two", **same}), on_progress=seen.append)
+    )
     assert (first.reused, second.reused) == (False, True)
     assert {progress.phase for progress in seen} == {"fetch"}
     assert second.timings.run == 0
@@ -257,8 +261,8 @@ def test_identical_request_is_answered_from_the_stored_result_without_a_run(
 )
 def test_request_that_differs_or_does_not_allow_it_is_run(function, photo_url, change):
     base = {"params": {"seed": 5}, "output": {"reuse": True}}
-    succeeded(function.invoke(event(photo_url, "invert", **base)))
-    other = succeeded(function.invoke(event(photo_url, "invert", **(base | change))))
+    succeeded(function.answer(event(photo_url, "invert", **base)))
+    other = succeeded(function.answer(event(photo_url, "invert", **(base | change))))
     assert not other.reused
 
 
@@ -268,11 +272,11 @@ def test_result_that_was_replaced_or_removed_is_not_reused(
     function = make_function(local_settings)
     same = event(photo_url, "invert", params={"seed": 5}, output={"reuse": True})
     path = local_settings.results_dir / "one" / "0.png"
-    succeeded(function.invoke({"id": "one", **same}))
+    succeeded(function.answer({"id": "one", **same}))
     path.write_bytes(b"something else")
-    assert not succeeded(function.invoke({"id": "one", **same})).reused
+    assert not succeeded(function.answer({"id": "one", **same})).reused
     path.unlink()
-    assert not succeeded(function.invoke({"id": "one", **same})).reused
+    assert not succeeded(function.answer({"id": "one", **same})).reused
 
 
 def test_cancelled_job_is_a_failure_and_the_next_job_runs(function, photo_url):
@@ -283,7 +287,7 @@ def test_cancelled_job_is_a_failure_and_the_next_job_runs(function, photo_url):
         if progress.step == 2:
             cancellation.cancel()
 
-    failed(function.invoke(slow, cancellation, cancel), "cancelled")
+    failed(function.invoke(function.read(slow), cancellation, cancel), "cancelled")
     assert_next_job_runs(function, photo_url)
 
 
@@ -291,7 +295,7 @@ def test_time_limit_of_the_settings_ends_a_job(make_function, local_settings, ph
     function = make_function(local_settings.model_copy(update={"job_timeout": 0.5}))
     slow = event(photo_url, "steps", params={"steps": 1000, "seconds": 0.02})
     started = time.monotonic()
-    failed(function.invoke(slow), "deadline_exceeded")
+    failed(function.answer(slow), "deadline_exceeded")
     assert time.monotonic() - started < 5
     assert_next_job_runs(function, photo_url)
 
@@ -304,7 +308,7 @@ def test_defect_of_our_own_is_an_internal_error_with_the_job_id_and_no_internals
 
     with monkeypatch.context() as patched:
         patched.setattr(function.runtime, "run", broken)
-        response = failed(function.invoke({"id": "job-9", **event(photo_url)}), "internal")
+        response = failed(function.answer({"id": "job-9", **event(photo_url)}), "internal")
     assert "job-9" in response.error.message
     assert "secret" not in json.dumps(response.to_json())
     assert "a secret detail" in caplog.text
@@ -322,7 +326,7 @@ def test_log_records_of_every_thread_carry_the_job_id_and_no_image(function, pho
     logging.getLogger().addHandler(collector)
     image = base64.b64encode(fetched(photo_url)).decode()
     try:
-        function.invoke({"id": "job-7", **event(image, "fail")})
+        function.answer({"id": "job-7", **event(image, "fail")})
     finally:
         logging.getLogger().removeHandler(collector)
     assert {line["job_id"] for line in lines} == {"job-7"}
@@ -339,7 +343,7 @@ def test_concurrent_jobs_each_get_their_own_picture(function, photo):
         file = BytesIO()
         Image.fromarray(pixels).save(file, "PNG")
         image = base64.b64encode(file.getvalue()).decode()
-        response = function.invoke(event(image, output={"delivery": "base64"}))
+        response = function.answer(event(image, output={"delivery": "base64"}))
         picture = pixels_of(base64.b64decode(succeeded(response).outputs[0].base64))
         results[number] = int(picture[0, 0, 0])
 

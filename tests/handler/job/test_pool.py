@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from handler.contract.errors import JobIdInUseError, OverloadedError, ShuttingDownError
-from handler.job.pool import JobPool
+from handler.job.pool import Job, JobPool
 
 
 def photo() -> str:
@@ -25,6 +25,10 @@ def event(job_id: str, workflow: str = "invert", **params: object) -> dict[str, 
 
 def slow(job_id: str, steps: int = 30) -> dict[str, object]:
     return event(job_id, "steps", steps=steps, seconds=0.02)
+
+
+def submit(pool: JobPool, sent: object, *listeners) -> Job:
+    return pool.submit(pool.function.read(sent), *listeners)
 
 
 def wait_until(condition, timeout: float = 20.0) -> None:
@@ -49,7 +53,7 @@ def make_pool(function):
 
 def test_jobs_are_carried_out_and_leave_the_pool(make_pool):
     pool = make_pool(concurrency=2)
-    jobs = [pool.submit(event(f"job-{number}")) for number in range(6)]
+    jobs = [submit(pool, event(f"job-{number}")) for number in range(6)]
     responses = [job.future.result(30) for job in jobs]
     assert [response.job_id for response in responses] == [f"job-{number}" for number in range(6)]
     assert {response.status for response in responses} == {"succeeded"}
@@ -59,8 +63,8 @@ def test_jobs_are_carried_out_and_leave_the_pool(make_pool):
 def test_status_and_progress_follow_the_job(make_pool):
     pool = make_pool(concurrency=1)
     seen = []
-    job = pool.submit(slow("one"), seen.append)
-    waiting = pool.submit(event("two"))
+    job = submit(pool, slow("one"), seen.append)
+    waiting = submit(pool, event("two"))
     wait_until(lambda: job.progress is not None and job.progress.step > 0)
     assert (job.status, waiting.status) == ("running", "queued")
     job.future.result(20)
@@ -70,34 +74,34 @@ def test_status_and_progress_follow_the_job(make_pool):
 
 def test_event_sent_twice_at_once_runs_once(make_pool):
     pool = make_pool(concurrency=2)
-    first = pool.submit(slow("same"))
-    again = pool.submit(slow("same"))
+    first = submit(pool, slow("same"))
+    again = submit(pool, slow("same"))
     assert again is first
     assert len(pool.jobs_under_way) == 1
 
 
 def test_another_event_with_an_id_that_is_under_way_is_refused(make_pool):
     pool = make_pool(concurrency=2)
-    pool.submit(slow("same"))
+    submit(pool, slow("same"))
     with pytest.raises(JobIdInUseError):
-        pool.submit(event("same"))
+        submit(pool, event("same"))
 
 
 def test_full_queue_refuses_and_takes_jobs_again_later(make_pool):
     pool = make_pool(concurrency=1, queue_limit=1)
-    running = pool.submit(slow("one", 10))
-    pool.submit(event("two"))
+    running = submit(pool, slow("one", 10))
+    submit(pool, event("two"))
     with pytest.raises(OverloadedError):
-        pool.submit(event("three"))
+        submit(pool, event("three"))
     running.future.result(20)
     wait_until(lambda: len(pool.jobs_under_way) < 2)
-    assert pool.submit(event("three")).future.result(20).status == "succeeded"
+    assert submit(pool, event("three")).future.result(20).status == "succeeded"
 
 
 def test_cancelled_job_ends_as_cancelled_whether_it_runs_or_waits(make_pool):
     pool = make_pool(concurrency=1)
-    running = pool.submit(slow("one", 1000))
-    waiting = pool.submit(event("two"))
+    running = submit(pool, slow("one", 1000))
+    waiting = submit(pool, event("two"))
     wait_until(lambda: running.progress is not None and running.progress.step > 0)
     waiting.cancel()
     assert waiting.future.result(0).error.code == "cancelled"
@@ -108,14 +112,14 @@ def test_cancelled_job_ends_as_cancelled_whether_it_runs_or_waits(make_pool):
 
 def test_closing_hands_waiting_jobs_back_and_lets_the_running_one_end(make_pool):
     pool = make_pool(concurrency=1)
-    running = pool.submit(slow("one", 20))
-    waiting = pool.submit(event("two"))
+    running = submit(pool, slow("one", 20))
+    waiting = submit(pool, event("two"))
     wait_until(lambda: running.progress is not None)
     closer = threading.Thread(target=pool.close, args=(20.0,))
     closer.start()
     wait_until(lambda: pool._closing)
     with pytest.raises(ShuttingDownError):
-        pool.submit(event("three"))
+        submit(pool, event("three"))
     assert running.future.result(20).status == "succeeded"
     handed_back = waiting.future.result(20).error
     assert (handed_back.code, handed_back.retryable) == ("shutting_down", True)
@@ -124,7 +128,7 @@ def test_closing_hands_waiting_jobs_back_and_lets_the_running_one_end(make_pool)
 
 def test_running_job_is_handed_back_when_the_grace_period_is_over(make_pool):
     pool = make_pool(concurrency=1)
-    running = pool.submit(slow("one", 1000))
+    running = submit(pool, slow("one", 1000))
     wait_until(lambda: running.progress is not None and running.progress.step > 0)
     pool.close(grace=0.1)
     error = running.future.result(1).error

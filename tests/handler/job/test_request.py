@@ -5,8 +5,8 @@ import json
 import pytest
 
 from comfyui_runtime.errors import ParameterError, UnknownWorkflowError, WorkflowError
-from handler.contract.event import parse_event
-from handler.job.request import job_id_of, validate_request
+from handler.contract.job_id import JobId
+from handler.job.request import read_request
 
 GRAPH = {
     "1": {"class_type": "LoadImage", "inputs": {"image": "photo.png"}},
@@ -48,7 +48,7 @@ def write(tmp_path):
 def request_of(write, tmp_path):
     def make(job_id="job-1", **job_input):
         data = {"id": job_id, "input": {"workflow": "noise", "image": "data:,x"} | job_input}
-        return validate_request(parse_event(data), job_id, tmp_path)
+        return read_request(data, JobId.of(job_id), tmp_path)
 
     return make
 
@@ -149,15 +149,3 @@ def test_fingerprint_changes_with_either_file_of_the_workflow(request_of, write)
     write(graph=changed)
     third = request_of().fingerprint
     assert len({first, second, third}) == 3
-
-
-@pytest.mark.parametrize("event", [{"id": "job-1"}, {"id": "job-1", "input": 5}])
-def test_job_has_the_id_that_its_event_gives_valid_or_not(event):
-    assert job_id_of(event) == "job-1"
-
-
-@pytest.mark.parametrize("event", [{}, {"id": ""}, {"id": 5}, {"id": None}, None, [], "job-1"])
-def test_job_without_an_id_gets_one_of_its_own_that_suits_a_key(event):
-    ids = {job_id_of(event) for _ in range(100)}
-    assert len(ids) == 100
-    assert all(job_id.isalnum() and len(job_id) == 32 for job_id in ids)

@@ -29,7 +29,7 @@ from handler.settings import load_settings
 from handler.job.start import start
 reports = []
 function = start(load_settings(), on_boot=reports.append)
-response = function.invoke({"input": {
+response = function.answer({"input": {
     "workflow": "invert", "image": IMAGE, "output": {"delivery": "base64"}
 }})
 print(json.dumps({"phases": list(reports[0].phases), "response": response.to_json()}))
@@ -77,7 +77,7 @@ def test_graphs_run_on_the_server_that_the_setting_names(server_url, photo, tmp_
     )
     job_input = {"workflow": "invert", "image": photo_base64(photo)}
     event = {"input": job_input | {"output": {"delivery": "base64"}}}
-    response = start(settings).invoke(event)
+    response = start(settings).answer(event)
     assert isinstance(response, Success), response
     assert is_inverted(photo, response.outputs[0].base64)
     assert response.timings.run > 0

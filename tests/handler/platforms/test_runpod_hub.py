@@ -12,8 +12,8 @@ from PIL import Image
 from places import PROJECT
 from platforms_support.runpod_hub import GPU_POOLS, HUB_SCHEMA, TESTS_SCHEMA
 
-from handler.contract.event import parse_event
-from handler.job.request import validate_request
+from handler.contract.job_id import JobId
+from handler.job.request import read_request
 from handler.settings import Settings, load_settings
 
 FOLDER = PROJECT / ".runpod"
@@ -94,8 +94,8 @@ def test_every_preset_sets_known_inputs(preset, monkeypatch):
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_test_is_a_job_of_an_installed_workflow(name):
-    event = parse_event({"input": CASES[name]["input"]})
-    validate_request(event, name, PROJECT / "workflows")
+    event = {"input": CASES[name]["input"]}
+    read_request(event, JobId.of(name), PROJECT / "workflows")
     # Milliseconds: a job that hangs ends by the test's limit and not by the platform's.
     assert 10_000 <= CASES[name]["timeout"] <= 600_000
 
@@ -103,7 +103,7 @@ def test_every_test_is_a_job_of_an_installed_workflow(name):
 def test_test_without_models_passes(make_function, local_settings):
     settings = local_settings.model_copy(update={"workflows_dir": PROJECT / "workflows"})
     case = CASES["illustrate_needs_no_model"]
-    response = make_function(settings).invoke({"input": case["input"]})
+    response = make_function(settings).answer({"input": case["input"]})
     assert response.status == "succeeded"
     [output] = response.outputs
     assert Image.open(BytesIO(base64.b64decode(output.base64))).format == "WEBP"

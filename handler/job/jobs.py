@@ -12,48 +12,39 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from handler.contract.errors import UnknownJobError
-from handler.contract.progress import Phase
+from handler.contract.progress import JobProgress
 from handler.contract.response import Failure, Success
 from handler.job.pool import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from handler.contract.job_id import JobId
     from handler.contract.response import Response
     from handler.job.pool import Job, JobPool
+    from handler.job.request import Request
     from handler.settings import Settings
-
-
-class ProgressState(BaseModel):
-    """Where a running job is; see :class:`handler.contract.progress.JobProgress`."""
-
-    model_config = ConfigDict(frozen=True)
-
-    phase: Phase
-    fraction: float = Field(description="Share of the workflow's graph that is done, 0 to 1.")
-    node: str | None = Field(description="Title of the node that runs.")
-    step: int = Field(description="Steps of that node that are done.")
-    steps: int = Field(description="Steps of that node in all.")
 
 
 class JobState(BaseModel):
     """Where a job stands, and its response once it has ended."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
     job_id: str
+    given_id: str | None = Field(None, description="The id as it was given, if one was.")
     status: JobStatus
-    progress: ProgressState | None
+    progress: JobProgress | None
     response: Annotated[Success | Failure, Field(discriminator="status")] | None
 
     @classmethod
     def of(cls, job: Job) -> JobState:
         """Return the state of a job at this moment."""
-        progress = job.progress
         return cls(
             job_id=job.job_id,
+            given_id=job.job_id.given,
             status=job.status,
-            progress=progress and ProgressState.model_validate(progress.to_json()),
+            progress=job.progress,
             response=job.future.result() if job.future.done() else None,
         )
 
@@ -79,19 +70,19 @@ class Jobs:
 
     Args:
         settings: How many ended jobs are remembered, and for how long.
-        on_response: Called once a job, with its event, on the thread that carried it out.
+        on_response: Called once per job, on the thread that answered it.
     """
 
-    def __init__(self, settings: Settings, on_response: Callable[[object, Response], None]) -> None:
+    def __init__(self, settings: Settings, on_response: Callable[[Job, Response], None]) -> None:
         self._settings = settings
         self._on_response = on_response
         self._lock = threading.Lock()
-        self._live: dict[str, _Live] = {}
-        self._finished: OrderedDict[str, _Finished] = OrderedDict()
+        self._live: dict[JobId, _Live] = {}
+        self._finished: OrderedDict[JobId, _Finished] = OrderedDict()
         self._finished_bytes = 0
 
-    def submit(self, pool: JobPool, event: object, *, detached: bool) -> Job:
-        """Queue an event, or join the same one under way.
+    def submit(self, pool: JobPool, request: Request, *, detached: bool) -> Job:
+        """Queue a request, or join the same one under way.
 
         Args:
             detached: Whether the job goes on when nobody waits for it.
@@ -99,7 +90,7 @@ class Jobs:
         Raises:
             ServiceError: The pool refuses it; see :meth:`handler.job.pool.JobPool.submit`.
         """
-        job = pool.submit(event)
+        job = pool.submit(request)
         with self._lock:
             live = self._live.get(job.job_id)
             is_new = live is None or live.job is not job
@@ -126,7 +117,7 @@ class Jobs:
             if not (live.waiting or live.detached or job.future.done()):
                 job.cancel()
 
-    def find(self, job_id: str) -> Job | JobState:
+    def find(self, job_id: JobId) -> Job | JobState:
         """Return a job that is under way, or the last state of one that has ended.
 
         Raises:
@@ -157,7 +148,7 @@ class Jobs:
             self._finished[job.job_id] = _Finished(state, time.monotonic(), _size(response))
             self._finished_bytes += _size(response)
             self._forget()
-        self._on_response(job.event, response)
+        self._on_response(job, response)
 
     def _forget(self) -> None:
         oldest_allowed = time.monotonic() - self._settings.jobs_kept_seconds
@@ -171,7 +162,7 @@ class Jobs:
                 return
             self._drop(job_id)
 
-    def _drop(self, job_id: str) -> None:
+    def _drop(self, job_id: JobId) -> None:
         finished = self._finished.pop(job_id, None)
         if finished is not None:
             self._finished_bytes -= finished.size
