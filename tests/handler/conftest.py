@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +24,7 @@ from handler.http.service import Service
 from handler.inputs import InputFetcher
 from handler.job.deliver import Delivery
 from handler.job.invoke import Function
+from handler.log import JsonFormatter
 from handler.platforms.http_platforms import platform_routers
 from handler.settings import Settings, load_settings
 from handler.shelf import open_kept_results, open_storage
@@ -114,6 +117,25 @@ def make_function(runtime):
 @pytest.fixture
 def function(make_function, local_settings) -> Function:
     return make_function(local_settings)
+
+
+@pytest.fixture
+def json_log():
+    """What the handler logs from now on, as the lines that production has, decoded."""
+    lines = []
+
+    class Collector(logging.Handler):
+        def emit(self, record):
+            lines.append(json.loads(JsonFormatter().format(record)))
+
+    collector = Collector()
+    logger = logging.getLogger("handler")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(collector)
+    yield lines
+    logger.removeHandler(collector)
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -64,6 +64,13 @@ class ControlPlane:
             timeout,
         )
 
+    def wait_for_takes(self, count: int, timeout: float = 60.0) -> None:
+        """Return once the worker has taken jobs that many times."""
+        deadline = time.monotonic() + timeout
+        while len(self.taken_at) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()

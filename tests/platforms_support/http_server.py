@@ -89,7 +89,7 @@ class RunningServer:
 def error_of(response: httpx.Response, status: int, code: str) -> dict[str, object]:
     assert response.status_code == status, response.text
     body = response.json()
-    assert set(body) == {"status", "job_id", "error"}
+    assert set(body) == {"status", "job_id", "given_id", "error"}
     assert body["status"] == "failed"
     assert body["error"]["code"] == code, body
     assert body["error"]["message"]

@@ -109,7 +109,7 @@ class RunPodApi:
         job.result = {**result, "executionTime": round((time.monotonic() - started) * 1000)}
         job.ended.set()
 
-    def _on_progress(self, taken: dict[str, Any], progress: dict[str, Any]) -> None:
+    async def _on_progress(self, taken: dict[str, Any], progress: dict[str, Any]) -> None:
         self.jobs[taken["id"]].progress = progress
 
     def _requests(api) -> type[BaseHTTPRequestHandler]:  # noqa: N805

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,13 @@ from comfyui_runtime.workflow.graph import parse_graph
 from comfyui_runtime.workflow.images import PixelImage
 from comfyui_runtime.workflow.manifest import Model
 from comfyui_runtime.workflow.patch import ModelUse, PatchedGraph
+
+
+def wait_until(condition, timeout: float = 20.0) -> None:
+    ends_at = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < ends_at
+        time.sleep(0.01)
 
 
 def test_picture_comes_out_as_the_nodes_made_it(runtime, photo):
@@ -219,6 +227,28 @@ def test_node_that_does_not_stop_makes_the_worker_count_as_broken(breakable_runt
     assert breakable_runtime.broken
     with pytest.raises(WorkerBrokenError):
         run(breakable_runtime, chain(photo, "ImageInvert"))
+
+
+def test_time_limit_stands_still_while_the_run_waits_for_the_device(runtime, photo):
+    ahead = chain(photo, "TestSteps", steps=20, seconds=0.1)
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(run, runtime, ahead)
+        wait_until(lambda: runtime._watch is not None)
+        # Less than the first one takes.
+        second = run(runtime, chain(photo, "ImageInvert"), timeout=1.0)
+        first.result(30)
+    assert second.queue_seconds > 1.0
+
+
+def test_run_behind_one_that_does_not_stop_ends_too(breakable_runtime, photo, until):
+    with ThreadPoolExecutor(1) as threads:
+        stuck = chain(photo, "TestStubborn", until=str(until))
+        first = threads.submit(run, breakable_runtime, stuck, timeout=0.5)
+        wait_until(lambda: breakable_runtime._watch is not None)
+        with pytest.raises(WorkerBrokenError):
+            run(breakable_runtime, chain(photo, "ImageInvert"), timeout=3600)
+        with pytest.raises(WorkerBrokenError):
+            first.result(10)
 
 
 def test_grace_to_stop_counts_from_a_cancellation_not_from_the_deadline(

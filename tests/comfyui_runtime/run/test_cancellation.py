@@ -124,3 +124,33 @@ def test_callback_added_while_another_thread_cancels_is_called_exactly_once():
         cancellation.on_cancel(lambda calls=calls: calls.append(1))
         canceller.join(5)
         assert calls == [1]
+
+
+def test_time_stands_still_while_it_is_paused():
+    cancellation = Cancellation(0.2)
+    with cancellation.paused():
+        assert cancellation.is_paused
+        time.sleep(0.3)
+        assert cancellation.remaining > 0
+        cancellation.check()
+    assert 0 < cancellation.remaining <= 0.2
+    time.sleep(0.25)
+    with pytest.raises(DeadlineError):
+        cancellation.check()
+
+
+def test_paused_job_can_be_cancelled():
+    cancellation = Cancellation(60)
+    with cancellation.paused():
+        cancellation.cancel()
+        assert cancellation.requested
+    with pytest.raises(CancelledError):
+        cancellation.check()
+
+
+def test_job_without_a_limit_can_be_paused():
+    cancellation = Cancellation()
+    with cancellation.paused():
+        assert cancellation.remaining is None
+    cancellation.resume()
+    assert not cancellation.is_paused

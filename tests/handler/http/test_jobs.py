@@ -7,12 +7,15 @@ from urllib.parse import quote
 
 import pytest
 from PIL import Image
+from places import WORKFLOWS
 from platforms_support.http_server import ENDLESS, PICTURE, error_of, event, events_of, slow
 
+from handler.contract.job_id import JobId
 from handler.contract.progress import JobProgress
 from handler.contract.response import Success
-from handler.http.progress_stream import job_events
+from handler.http.progress_stream import progress_stream
 from handler.job.pool import Job
+from handler.job.request import read_request
 
 AWKWARD_IDS = ["a/b", "a/events", "100%", "a?b#c", "50%2F50", "photo 1.png", "größe-图", "a\\b;c"]
 
@@ -89,15 +92,19 @@ def test_same_event_sent_again_joins_the_job_under_way(server):
     assert server.metric('comfyui_jobs_total{code="succeeded",workflow="steps"}') == 1
 
 
-def test_any_id_is_one_segment_of_the_path(server):
-    for job_id in AWKWARD_IDS:
-        links = server.submit(event(id=job_id))["links"]
-        assert links["self"] == f"/v1/jobs/{quote(job_id, safe='')}"
-        with server.client.stream("GET", links["events"]) as response:
-            assert events_of(response)[-1][1]["job_id"] == job_id
-        assert server.get(links["self"]).json()["job_id"] == job_id
+def test_job_is_found_by_the_id_that_was_sent_and_by_the_one_that_stands_for_it(server):
+    for given in AWKWARD_IDS:
+        submitted = server.submit(event(id=given))
+        links = submitted["links"]
+        job_id = JobId.of(given)
+        assert (submitted["job_id"], submitted["given_id"]) == (job_id, given)
+        assert links["self"] == f"/v1/jobs/{job_id}"
+        for path in (links["self"], f"/v1/jobs/{quote(given, safe='')}"):
+            with server.client.stream("GET", f"{path}/events") as response:
+                assert events_of(response)[-1][1]["job_id"] == job_id
+            assert server.get(path).json()["given_id"] == given
         result = server.get(links["result"]).json()
-        assert result["job_id"] == job_id
+        assert (result["job_id"], result["given_id"]) == (job_id, given)
         assert server.get(result["outputs"][0]["url"]).status_code == 200
         assert server.client.delete(links["cancel"]).status_code == 202
 
@@ -207,13 +214,15 @@ class TestEvents:
 
     def test_preview_is_a_small_jpeg(self):
         async def first_event() -> str:
-            job = Job("one", {})
+            job = Job(read_request(event(), JobId.of("one"), WORKFLOWS))
             preview = Image.new("RGB", (2000, 1000), (200, 30, 30))
-            job._on_progress(JobProgress("run", 0.5, "KSampler", 3, 6, preview))
-            events = job_events(job, "http://test")
-            event = await anext(events)
-            await events.aclose()
-            return event.raw_data
+            job._on_progress(
+                JobProgress(phase="run", fraction=0.5, node="KSampler", preview=preview)
+            )
+            messages = progress_stream(job, "http://test")
+            message = await anext(messages)
+            await messages.aclose()
+            return message.raw_data
 
         data = asyncio.run(first_event())
         assert '"preview": "data:image/jpeg;base64,/9j/' in data

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import base64
+import gc
 import threading
 import time
+import weakref
 from io import BytesIO
 
 import pytest
 from PIL import Image
 
+from comfyui_runtime.errors import CancelledError
+from comfyui_runtime.run.progress import Progress
 from handler.contract.errors import JobIdInUseError, OverloadedError, ShuttingDownError
 from handler.job.pool import Job, JobPool
 
@@ -133,3 +137,126 @@ def test_running_job_is_handed_back_when_the_grace_period_is_over(make_pool):
     pool.close(grace=0.1)
     error = running.future.result(1).error
     assert (error.code, error.retryable) == ("shutting_down", True)
+
+
+def test_cancelled_job_that_waited_is_let_go_of_at_once(fake, fake_function):
+    fake.gate.clear()
+    pool = JobPool(fake_function, concurrency=1, queue_limit=1)
+    running = submit(pool, event("one"))
+    fake.wait_for_runs(1)
+    for number in range(50):
+        request = fake_function.read(event(f"job-{number}"))
+        gone = weakref.ref(request)
+        waiting = pool.submit(request)
+        del request
+        waiting.cancel()
+        assert waiting.future.result(0).error.code == "cancelled"
+    gc.collect()
+    assert gone() is None
+    assert pool.jobs_under_way == (running,)
+    assert pool._threads._work_queue.qsize() == 0
+    assert not pool._queue
+    fake.gate.set()
+    assert running.future.result(10).status == "succeeded"
+    pool.close(grace=0.0)
+
+
+def test_requests_that_wait_have_a_budget_in_bytes(fake, fake_function):
+    fake.gate.clear()
+    size = fake_function.read(event("any")).size
+    pool = JobPool(fake_function, concurrency=1, queue_max_bytes=2 * size)
+    running = submit(pool, event("running"))
+    fake.wait_for_runs(1)
+    waiting = [submit(pool, event(job_id)) for job_id in ("first", "second")]
+    with pytest.raises(OverloadedError, match="QUEUE_MAX_BYTES"):
+        submit(pool, event("third"))
+    waiting[0].cancel()
+    waiting.append(submit(pool, event("third")))
+    fake.gate.set()
+    assert [job.future.result(10).status for job in (running, *waiting[1:])] == ["succeeded"] * 3
+    pool.close(grace=0.0)
+
+
+def test_one_job_may_wait_however_large_it_is(fake, fake_function):
+    fake.gate.clear()
+    pool = JobPool(fake_function, concurrency=1, queue_max_bytes=1)
+    submit(pool, event("running"))
+    fake.wait_for_runs(1)
+    waiting = submit(pool, event("large"))
+    assert pool.full
+    with pytest.raises(OverloadedError):
+        submit(pool, event("small"))
+    fake.gate.set()
+    assert waiting.future.result(10).status == "succeeded"
+    pool.close(grace=0.0)
+
+
+def test_same_request_is_told_by_what_it_asks_for_not_by_how_it_says_it(fake, fake_function):
+    fake.gate.clear()
+    pool = JobPool(fake_function, concurrency=1)
+    said = event("same")
+    first = submit(pool, said)
+    image = said["input"].pop("image")
+    said["input"]["images"] = {"image": image}
+    assert submit(pool, said) is first
+    fake.gate.set()
+    pool.close(grace=10.0)
+
+
+def test_time_limit_does_not_run_while_a_job_waits_for_the_device(
+    fake, fake_function, local_settings
+):
+    fake_function.settings = local_settings.model_copy(update={"job_timeout": 0.5})
+    fake.seconds = 0.3
+    pool = JobPool(fake_function, concurrency=4)
+    jobs = [submit(pool, event(f"job-{number}")) for number in range(4)]
+    assert [job.future.result(10).status for job in jobs] == ["succeeded"] * 4
+    pool.close(grace=0.0)
+
+
+def test_no_progress_comes_after_the_response(fake, fake_function, monkeypatch):
+    """Not even from a node that was given up and goes on."""
+    late = []
+
+    def give_up(patched, cancellation, on_progress):
+        late.append(on_progress)
+        raise CancelledError("The job was cancelled.")
+
+    monkeypatch.setattr(fake, "run", give_up)
+    seen = []
+    pool = JobPool(fake_function, concurrency=1)
+    job = submit(pool, event("one"), seen.append)
+    job.future.result(10)
+    before, progress = list(seen), job.progress
+    late[0](Progress("2", "X", "X", 1, 2, 0.5))
+    assert seen == before
+    assert job.progress is progress
+    pool.close(grace=0.0)
+
+
+def test_listener_is_done_with_progress_before_the_response_is_there(fake, fake_function):
+    ended = threading.Event()
+    order = []
+
+    def slowly(progress) -> None:
+        time.sleep(0.05)
+        order.append(progress.phase)
+
+    pool = JobPool(fake_function, concurrency=1)
+    job = submit(pool, event("one"), slowly)
+    job.future.add_done_callback(lambda _: (order.append("response"), ended.set()))
+    assert ended.wait(10)
+    assert order[-1] == "response"
+    pool.close(grace=0.0)
+
+
+def test_job_whose_runtime_raises_no_exception_at_all_ends(fake, fake_function, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fake, "run", interrupted)
+    pool = JobPool(fake_function, concurrency=1)
+    assert submit(pool, event("one")).future.result(10).error.code == "internal"
+    monkeypatch.undo()
+    assert submit(pool, event("two")).future.result(10).status == "succeeded"
+    pool.close(grace=0.0)

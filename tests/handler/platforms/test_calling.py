@@ -30,7 +30,7 @@ from handler.http.service import Service
 from handler.job.pool import JobPool
 from handler.platforms.http_platforms import platform_routers
 from handler.platforms.modal import ModalContainer
-from handler.platforms.runpod import make_handler
+from handler.platforms.runpod import Worker
 
 PAGE = (PROJECT / "docs" / "calling.md").read_text()
 BLOCK = re.compile(r"<!-- runs: (\S+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
@@ -52,10 +52,14 @@ def examples(place: str) -> list:
     return [pytest.param(example, id=example.language) for example in found]
 
 
+def runpod_handler(pool: JobPool, send_progress):
+    return Worker(pool, send_progress).handle
+
+
 @pytest.fixture
 def runpod_api(make_function, local_settings):
     pool = JobPool(make_function(local_settings), local_settings.concurrency)
-    api = RunPodApi(partial(make_handler, pool))
+    api = RunPodApi(partial(runpod_handler, pool))
     yield api
     api.close()
     pool.close(grace=0.0)
@@ -124,7 +128,7 @@ def test_example_for_runpod_tells_a_failure(example, runpod_api, photo_url):
 @pytest.mark.parametrize("example", examples("runpod-cancel"))
 def test_example_for_runpod_cancels_a_job(example, make_function, local_settings):
     pool = JobPool(make_function(local_settings), 1)
-    api = RunPodApi(partial(make_handler, pool))
+    api = RunPodApi(partial(runpod_handler, pool))
     params = {"steps": 1000, "seconds": 0.01}
     job = api.submit({"input": {"workflow": "steps", "image": PICTURE, "params": params}})
     try:

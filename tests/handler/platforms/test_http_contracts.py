@@ -14,6 +14,7 @@ from platforms_support.http_server import (
     slow,
 )
 
+from handler.contract.job_id import JobId
 from handler.http.service import Service
 
 FC_HEADERS = {"Content-Type": "application/octet-stream", "x-fc-request-id": "1-68a0-fc"}
@@ -151,3 +152,22 @@ def test_events_own_id_wins_over_the_platforms(server):
 
 def test_service_needs_no_platform(local_settings):
     assert Service(local_settings).stage == "booting"
+
+
+ID_HEADERS = {
+    "/invoke": "x-fc-request-id",
+    "/event-invoke": "x-scf-request-id",
+    "/invocations": "x-amzn-sagemaker-inference-id",
+    "/v1/invoke": "x-fc-request-id",
+}
+
+
+@pytest.mark.parametrize("path", ID_HEADERS)
+def test_refused_event_has_one_id_in_the_log_and_in_the_answer(server, path, json_log):
+    headers = {ID_HEADERS[path]: "theirs/7"}
+    named = server.post(path, {"input": 5}, headers=headers).json()
+    assert (named["job_id"], named["given_id"]) == (JobId.of("theirs/7"), "theirs/7")
+    unnamed = server.post(path, {"input": 5}).json()
+    assert unnamed["given_id"] is None
+    refused = [line for line in json_log if line["event"] == "job refused"]
+    assert [line["job_id"] for line in refused] == [named["job_id"], unnamed["job_id"]]

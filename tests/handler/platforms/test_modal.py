@@ -75,6 +75,12 @@ def test_failure_is_a_response_too(comfyui):
     assert (response["status"], response["error"]["code"]) == ("failed", "node_failed")
 
 
+def test_refused_event_has_one_id_in_the_log_and_in_the_response(comfyui, json_log):
+    response = asyncio.run(comfyui.invoke.local({"input": 5}))
+    assert response["error"]["code"] == "invalid_event"
+    assert [line["job_id"] for line in json_log] == [response["job_id"]]
+
+
 def test_inputs_of_one_container_are_under_way_together(comfyui):
     async def two() -> list[dict]:
         calls = (comfyui.invoke.local({**event("invert"), "id": name}) for name in "ab")

@@ -165,6 +165,41 @@ def test_worker_beyond_repair_asks_to_be_replaced(environment, tmp_path):
         plane.close()
 
 
+def test_idle_worker_that_a_stopped_job_left_broken_ends_to_be_replaced(environment, tmp_path):
+    plane = ControlPlane()
+    worker = Worker.start(
+        {**environment, **plane.environment(), "STOP_GRACE_SECONDS": "0.5"}, tmp_path
+    )
+    try:
+        plane.submit("first", job("invert"))
+        plane.result("first", timeout=120)
+        plane.submit("stuck", job("stubborn"))
+        plane.wait_for_takes(2)
+        time.sleep(2)  # the node says nothing when it begins
+        plane.stops.put("stuck")
+        status, output = worker.ended(60)
+    finally:
+        worker.kill()
+        plane.close()
+    assert status == 1, output
+    assert "worker is broken and ends" in output
+
+
+def test_outputs_and_addresses_are_not_logged(environment, tmp_path):
+    plane = ControlPlane()
+    worker = Worker.start({**environment, **plane.environment()}, tmp_path)
+    try:
+        plane.submit("quiet", job("invert"))
+        url = plane.result("quiet", timeout=120)["output"]["outputs"][0]["url"]
+        worker.process.send_signal(signal.SIGTERM)
+        _, output = worker.ended(60)
+    finally:
+        worker.kill()
+        plane.close()
+    assert "Started." in output
+    assert url not in output
+
+
 def test_worker_without_a_gpu_stops_before_it_takes_a_job(environment, tmp_path):
     plane = ControlPlane()
     plane.submit("waiting", job("invert"))
