@@ -85,7 +85,7 @@ class Settings(BaseSettings):
 
     # Jobs
     job_timeout: float = Field(600.0, gt=0, validation_alias=_env("JOB_TIMEOUT_SECONDS"))
-    """Seconds that a job may take, from when work on it starts."""
+    """Seconds of work on a job; its wait for the device does not count."""
     concurrency: int = Field(4, ge=1, le=32, validation_alias=_env("WORKER_CONCURRENCY"))
     """Jobs under way at once; one is on the device, the others fetch and store."""
     queue_limit: int = Field(64, ge=0, validation_alias=_env("QUEUE_LIMIT"))
@@ -186,7 +186,7 @@ class Settings(BaseSettings):
     requests_max_bytes: int = Field(
         256 * 1024 * 1024, gt=0, validation_alias=_env("REQUESTS_MAX_BYTES")
     )
-    """Bytes of all bodies being read, or waiting for ComfyUI's start, before the answer is 429."""
+    """Bytes of all bodies being read, before the answer is 429."""
     boot_timeout: float = Field(600.0, gt=0, validation_alias=_env("BOOT_TIMEOUT_SECONDS"))
     """Seconds that an HTTP request waits for ComfyUI's start before it is answered 503."""
     shutdown_grace: float = Field(20.0, ge=0, validation_alias=_env("SHUTDOWN_GRACE_SECONDS"))

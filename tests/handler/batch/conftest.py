@@ -48,9 +48,9 @@ class Runner:
         function = self.make_function(settings)
         carry_out = function.invoke
 
-        def counted(event, cancellation=None, on_progress=None, job_id=None):
-            self.runs[job_id] += 1
-            return carry_out(event, cancellation, on_progress, job_id)
+        def counted(request, cancellation=None, on_progress=None):
+            self.runs[request.job_id] += 1
+            return carry_out(request, cancellation, on_progress)
 
         function.invoke = counted
         return function

@@ -17,6 +17,7 @@ from handler.batch.claims import Claim, Claims
 from handler.batch.job import Shard
 from handler.contract.errors import ConfigurationError, EventError
 from handler.contract.response import failure
+from handler.job.invoke import Function
 
 from .conftest import lines, png
 
@@ -291,10 +292,12 @@ def test_worker_that_cannot_go_on_ends_and_counts_against_its_job(batch, event_l
             self.settings = settings.model_copy(update={"concurrency": 1, "stop_grace": 0.1})
             self.new_cancellation = Cancellation
 
-        def invoke(self, *arguments):
-            batch.runs[arguments[-1]] += 1
+        read = Function.read
+
+        def invoke(self, request, *_):
+            batch.runs[request.job_id] += 1
             error = WorkerBrokenError("It is stuck.")
-            return failure(arguments[-1], error, replace_worker=True)
+            return failure(request.job_id, error, replace_worker=True)
 
     start, batch.start = batch.start, Broken
     source = event_list(*(event(number) for number in range(4)))
@@ -322,7 +325,8 @@ def test_job_that_another_worker_took_over_is_not_recorded_twice(batch, event_li
         function = start(settings)
         carry_out = function.invoke
 
-        def invoke(event, cancellation, on_progress, job_id):
+        def invoke(request, cancellation, on_progress):
+            job_id = request.job_id
             if batch.runs[job_id] == 0:
                 [holder] = thief._holders(job_id)
                 path = tmp_path / "manifest.jsonl.claims" / "workers" / holder.worker
@@ -332,7 +336,7 @@ def test_job_that_another_worker_took_over_is_not_recorded_twice(batch, event_li
                 assert thief.take(job_id)
                 path = tmp_path / "manifest.jsonl.claims" / "workers" / thief._worker
                 path.write_text(json.dumps({**beat, "process": {**beat["process"], "started": 0}}))
-            return carry_out(event, cancellation, on_progress, job_id)
+            return carry_out(request, cancellation, on_progress)
 
         function.invoke = invoke
         return function

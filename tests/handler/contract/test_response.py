@@ -9,15 +9,17 @@ import comfyui_runtime.errors
 import handler.contract.errors
 from comfyui_runtime.errors import NodeError, OutOfMemoryError, ServiceError
 from handler.contract.errors import InternalError
+from handler.contract.job_id import JobId
 from handler.contract.response import Success, Timings, failure
 
 
 def test_failure_reports_the_error_as_callers_and_platforms_need_it():
     error = OutOfMemoryError("Ask for fewer pixels.", node_id="5", sizes=[64, 48])
-    response = failure("job-1", error, replace_worker=True)
+    response = failure(JobId.of("job-1"), error, replace_worker=True)
     assert response.to_json() == {
         "status": "failed",
         "job_id": "job-1",
+        "given_id": "job-1",
         "error": {
             "code": "out_of_memory",
             "message": "Ask for fewer pixels.",
@@ -30,21 +32,23 @@ def test_failure_reports_the_error_as_callers_and_platforms_need_it():
 
 
 def test_worker_stays_unless_said_otherwise():
-    assert not failure("job-1", InternalError("Broken.")).replace_worker
+    assert not failure(JobId.of("job-1"), InternalError("Broken.")).replace_worker
 
 
 @pytest.mark.parametrize(
     "text", ["half of a pair \udcff", "caf\udce9.png"], ids=["half", "file name"]
 )
 def test_text_that_is_no_unicode_does_not_keep_a_failure_from_being_told(text):
-    response = failure("job-1", NodeError(f"Failed: {text}", file=text, more={"a": [text]}))
+    response = failure(
+        JobId.of("job-1"), NodeError(f"Failed: {text}", file=text, more={"a": [text]})
+    )
     json.dumps(response.to_json(), ensure_ascii=False).encode()
     assert "Failed: " in response.error.message
 
 
 def test_details_that_are_no_json_do_not_keep_a_failure_from_being_told():
     choices = [1, 0.5, (1, 2), object, float("nan")]
-    response = failure("job-1", NodeError("Failed.", allowed=choices))
+    response = failure(JobId.of("job-1"), NodeError("Failed.", allowed=choices))
     assert response.error.message == "Failed."
     json.dumps(response.to_json(), allow_nan=False)
 
@@ -83,7 +87,7 @@ ERRORS = [
 
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
 def test_every_error_tells_what_it_is_and_has_a_status(kind):
-    response = failure("job-1", kind("Change this."))
+    response = failure(JobId.of("job-1"), kind("Change this."))
     assert response.error.code == kind.code
     assert response.error.retryable is kind.retryable
     assert 400 <= response.http_status < 600

@@ -14,6 +14,7 @@ from comfyui_runtime.workflow.parameters import SEED_MAX, resolve_parameters
 from comfyui_runtime.workflow.patch import check_image_names
 from handler.contract.errors import EventError, StorageError
 from handler.contract.event import parse_event
+from handler.contract.job_id import JobId
 from handler.contract.response import OutputFile, Success, Timings, failure
 from handler.contract.schema import event_schema, response_schema, workflow_event_schema
 
@@ -310,7 +311,7 @@ SUCCESS = Success(
     reused=False,
     cold_start=True,
 )
-FAILURE = failure("job-1", StorageError("Refused.", kept=["/kept/0.png"], status=403))
+FAILURE = failure(JobId.of("job-1"), StorageError("Refused.", kept=["/kept/0.png"], status=403))
 
 
 @pytest.mark.parametrize("response", [SUCCESS, FAILURE], ids=["success", "failure"])

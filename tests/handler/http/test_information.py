@@ -187,7 +187,7 @@ class TestMetrics:
 
 def test_worker_beyond_repair_is_not_ready_and_asks_for_its_end(server, runtime, monkeypatch):
     ends = []
-    monkeypatch.setattr(server.service, "_on_broken", lambda: ends.append(1))
+    monkeypatch.setattr(server.service.jobs, "_on_broken", lambda: ends.append(1))
     monkeypatch.setattr(runtime, "_broken", True)
     error_of(server.post("/v1/invoke", event()), 503, "worker_broken")
     assert ends == [1]
