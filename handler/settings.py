@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     queue_limit: int = Field(64, ge=0, validation_alias=_env("QUEUE_LIMIT"))
     """Jobs that may wait beyond those under way before the service answers 429."""
     queue_max_bytes: int = Field(256 * 1024 * 1024, gt=0, validation_alias=_env("QUEUE_MAX_BYTES"))
-    """Bytes of the requests of jobs that wait, photos sent in them included; beyond it 429."""
+    """Bytes of the requests of jobs that wait, their photos included, before the answer is 429."""
     stop_grace: float = Field(30.0, gt=0, validation_alias=_env("STOP_GRACE_SECONDS"))
     """Seconds that a node has to stop when told to, before the worker is replaced."""
 

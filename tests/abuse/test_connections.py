@@ -183,7 +183,7 @@ class TestFullQueue:
         server.submit(event("steps", id="one", params=ENDLESS))
 
     def test_events_that_wait_for_the_start_are_limited_in_bytes(self, attacked):
-        server = attacked(requests_max_bytes=450_000)
+        server = attacked(queue_max_bytes=450_000)
         threads = [
             threading.Thread(target=server.post, args=("/v1/invoke", event(image=LARGE)))
             for _ in range(2)
@@ -192,7 +192,7 @@ class TestFullQueue:
             thread.start()
         wait_until(lambda: server.metric("comfyui_jobs_waiting") == 2)
         refused = error_of(server.post("/v1/invoke", event(image=LARGE)), 429, "overloaded")
-        assert "REQUESTS_MAX_BYTES" in refused["error"]["message"]
+        assert "QUEUE_MAX_BYTES" in refused["error"]["message"]
         server.service.stop()
         for thread in threads:
             thread.join(20)

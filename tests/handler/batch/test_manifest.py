@@ -13,6 +13,7 @@ from handler.batch.manifest import Record
 from handler.batch.manifest_bucket import ManifestBucket
 from handler.batch.manifest_file import ManifestFile
 from handler.contract.errors import NotAnImageError, StorageError
+from handler.contract.job_id import JobId
 from handler.contract.response import Success, Timings, failure
 
 
@@ -36,7 +37,7 @@ def success(number: int, **changes: object) -> Record:
 
 
 def failed(number: int, error: ServiceError | None = None) -> Record:
-    response = failure(f"job-{number}", error or NotAnImageError("It is text."))
+    response = failure(JobId.of(f"job-{number}"), error or NotAnImageError("It is text."))
     return Record(job(number), 2, response)
 
 
