@@ -15,6 +15,7 @@ from handler.contract.errors import ShuttingDownError, WorkerLostError
 from handler.contract.job_id import JobId
 from handler.contract.response import Failure, failure
 from handler.job.pool import JobPool
+from handler.job.request import refusals_logged
 
 if TYPE_CHECKING:
     import threading
@@ -163,8 +164,9 @@ class BatchWorker:
     def _submit(self, attempt: _Attempt) -> None:
         job_id = JobId.of(attempt.job.job_id)
         try:
-            event = self._job_list.event(attempt.job)
-            job = self._pool.submit(self._pool.function.read(event, job_id))
+            with refusals_logged(job_id):
+                event = self._job_list.event(attempt.job)
+                job = self._pool.submit(self._pool.function.read(event, job_id))
         except ServiceError as error:
             self._record(attempt, failure(job_id, error))
         else:

@@ -1,1 +1,1 @@
-"""One thin adapter per platform: each translates to ``Function.invoke`` and holds no logic."""
+"""One thin adapter per platform: each translates to the jobs' service or pool."""
