@@ -147,6 +147,7 @@ export default {
   "error.internal": "Something broke inside the service.",
   "error.interrupted": "The run was interrupted.",
   "error.no_output": "The workflow made no picture.",
+  "error.response_too_large": "The result is too large to be passed on. Ask for its address.",
   "error.node_failed": "A step of the workflow failed.",
   "error.workflow_broken": "The workflow’s own files have a mistake.",
   "error.storage_refused": "The picture could not be stored.",

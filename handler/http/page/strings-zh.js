@@ -147,6 +147,7 @@ export default {
   "error.internal": "服务内部出错，请重试；仍不成功时请把任务编号告诉管理者。",
   "error.interrupted": "运行被中断，请重试。",
   "error.no_output": "工作流没有生成图片，请检查它的输出节点。",
+  "error.response_too_large": "结果太大，平台无法传回，请改用网址方式。",
   "error.node_failed": "工作流的一个步骤失败了，请换一张照片或还原设置后再试。",
   "error.workflow_broken": "工作流自身的文件有误，请告诉管理者。",
   "error.storage_refused": "图片无法保存，请让管理者检查存储设置。",
