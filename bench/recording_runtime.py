@@ -32,6 +32,10 @@ class RecordingRuntime:
         """As the other runtime says."""
         return self._runtime.busy_seconds
 
+    def node_classes(self) -> frozenset[str] | None:
+        """As the other runtime says."""
+        return self._runtime.node_classes()
+
     def run(
         self,
         patched: PatchedGraph,

@@ -66,6 +66,9 @@ class ServerRuntime:
         """Seconds that the server took for the runs that have ended."""
         return self._busy_seconds
 
+    def node_classes(self) -> None:
+        """Return nothing: a server tells its classes only with all their inputs, in megabytes."""
+
     def comfyui_version(self) -> str:
         """Return the server's ComfyUI version.
 

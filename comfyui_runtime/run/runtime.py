@@ -46,6 +46,15 @@ class Runtime(Protocol):
         """Run a graph to its end; every failure is a ``ServiceError``."""
         ...
 
+    def node_classes(self) -> frozenset[str] | None:
+        """Return the ``class_type`` of every node class that graphs can name.
+
+        Returns:
+            ``None`` where finding out would cost more than it is worth; a graph that names a class
+            which is not there is then refused when it is to run.
+        """
+        ...
+
     @property
     def broken(self) -> bool:
         """Whether no further run is possible and the worker must be replaced."""

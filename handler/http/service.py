@@ -9,7 +9,6 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Literal
 
 from comfyui_runtime.errors import ServiceError
-from comfyui_runtime.in_process.runtime import InProcessRuntime
 from comfyui_runtime.workflow.manifest import workflow_names
 from handler.contract.errors import BootingError, OverloadedError, ShuttingDownError
 from handler.contract.event import parse_event
@@ -68,9 +67,9 @@ class Service:
     def booted(self, function: Function) -> None:
         """Take the function, and let the requests go on that waited for it."""
         self._booted_at = time.monotonic()
-        runtime = function.runtime
-        if isinstance(runtime, InProcessRuntime):
-            self.catalogue.set_node_classes(runtime.node_classes())
+        node_classes = function.runtime.node_classes()
+        if node_classes is not None:
+            self.catalogue.set_node_classes(node_classes)
         settings = self.settings
         self._boot.set_result(JobPool(function, settings.concurrency, settings.queue_limit))
 
