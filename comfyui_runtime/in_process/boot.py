@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import BootError
-from comfyui_runtime.in_process import comfy
+from comfyui_runtime.in_process import comfy, pictures
 from comfyui_runtime.in_process.runtime import InProcessRuntime
 
 if TYPE_CHECKING:
@@ -132,9 +132,10 @@ def _boot(options: BootOptions, scratch: Path) -> tuple[InProcessRuntime, BootRe
             comfy.import_execution()
         with phase("core_nodes"):
             failed_core = _prepare_core_nodes(options, runner, events)
-            _register_own_nodes()
+            comfy.register_nodes(pictures)
         with phase("node_packs"):
             packs = tuple(_load_packs(runner, prestartup_errors))
+            comfy.add_model_dirs(options.base_dir, options.model_dirs)
     finally:
         runner.close()
     executor = comfy.make_executor(events, options.cache_lru)
@@ -161,13 +162,6 @@ def _prepare_core_nodes(
         return []
     comfy.make_server(events)
     return comfy.load_core_nodes(runner, api_nodes=options.api_nodes)
-
-
-def _register_own_nodes() -> None:
-    from comfyui_runtime.in_process import pictures, wd14_tagger
-
-    comfy.register_nodes(pictures)
-    comfy.register_nodes(wd14_tagger)
 
 
 def _run_prestartup_scripts() -> dict[str, str]:

@@ -16,7 +16,6 @@ from comfyui_runtime.in_process.comfy.classes import (
     node_classes,
 )
 from comfyui_runtime.in_process.comfy.device import (
-    cuda_index,
     device_name,
     free_memory,
     import_torch,
@@ -30,8 +29,7 @@ from comfyui_runtime.in_process.comfy.execution import (
     validate,
 )
 from comfyui_runtime.in_process.comfy.folders import (
-    folder_roots,
-    model_names,
+    add_model_dirs,
     model_path,
     node_pack_paths,
     set_folders,
@@ -53,11 +51,10 @@ __all__ = [
     "SUPPORTED_VERSION",
     "LoopRunner",
     "RunEvents",
+    "add_model_dirs",
     "check_source",
     "checks_itself",
-    "cuda_index",
     "device_name",
-    "folder_roots",
     "free_memory",
     "import_execution",
     "import_torch",
@@ -72,7 +69,6 @@ __all__ = [
     "make_executor",
     "make_imports_lazy",
     "make_server",
-    "model_names",
     "model_path",
     "modules_of_core_nodes",
     "node_class_names",
