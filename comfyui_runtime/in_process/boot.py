@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import BootError
-from comfyui_runtime.in_process import comfy, pictures
+from comfyui_runtime.in_process import comfy
+from comfyui_runtime.in_process.comfy import pictures
 from comfyui_runtime.in_process.runtime import InProcessRuntime
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _boot(options: BootOptions, scratch: Path) -> tuple[InProcessRuntime, BootRe
         with phase("options"):
             if options.lazy:
                 comfy.make_imports_lazy(events)
-            comfy.parse_arguments(options.argv(web_root))
+            comfy.parse_arguments(comfy.command_line(options, web_root))
             comfy.set_folders(options, scratch)
             prestartup_errors = _run_prestartup_scripts()
         with phase("torch"):

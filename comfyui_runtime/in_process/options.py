@@ -10,14 +10,6 @@ if TYPE_CHECKING:
 
 VramMode = Literal["auto", "high", "normal", "low", "none"]
 
-_VRAM_FLAGS: dict[VramMode, tuple[str, ...]] = {
-    "auto": (),
-    "high": ("--highvram",),
-    "normal": ("--normalvram",),
-    "low": ("--lowvram",),
-    "none": ("--novram",),
-}
-
 
 @dataclass(frozen=True)
 class BootOptions:
@@ -54,27 +46,3 @@ class BootOptions:
     exit_when_stuck: bool = False
     lazy: bool = True
     extra_args: tuple[str, ...] = ()
-
-    def argv(self, web_root: Path) -> list[str]:
-        """Return the arguments for ComfyUI's own parser.
-
-        Args:
-            web_root: An empty folder; it keeps ComfyUI from looking for its front end.
-        """
-        return [
-            "--base-directory",
-            str(self.base_dir),
-            "--front-end-root",
-            str(web_root),
-            "--database-url",
-            "sqlite:///:memory:",
-            # Graphs may hold prompts of others; whoever wants one embedded asks the caller for it.
-            "--disable-metadata",
-            "--preview-method",
-            "latent2rgb" if self.previews else "none",
-            *(() if self.api_nodes else ("--disable-api-nodes",)),
-            *(("--cpu",) if self.device == "cpu" else ()),
-            *(_VRAM_FLAGS[self.vram_mode]),
-            *(("--cache-lru", str(self.cache_lru)) if self.cache_lru else ()),
-            *self.extra_args,
-        ]

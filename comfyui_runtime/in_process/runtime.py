@@ -8,12 +8,12 @@ import time
 import uuid
 from concurrent.futures import CancelledError as FutureCancelledError
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import WorkerBrokenError
 from comfyui_runtime.in_process import comfy
+from comfyui_runtime.in_process.comfy.pictures import IMAGE_INPUT, IMAGE_OUTPUT, offered_images
 from comfyui_runtime.in_process.device_thread import DeviceThread
-from comfyui_runtime.in_process.pictures import IMAGE_INPUT, IMAGE_OUTPUT, offered_images
 from comfyui_runtime.in_process.validate import ModelCheck, validate_graph
 from comfyui_runtime.in_process.watch import InProcessWatch
 from comfyui_runtime.in_process.watchdog import Watchdog
@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
+    from PIL.Image import Image
+
     from comfyui_runtime.run.cancellation import Cancellation
+    from comfyui_runtime.run.messages import RunEvent
     from comfyui_runtime.run.progress import OnProgress
-    from comfyui_runtime.workflow.graph import Graph
+    from comfyui_runtime.workflow.graph import Graph, NodeId
     from comfyui_runtime.workflow.images import PixelImage
     from comfyui_runtime.workflow.patch import PatchedGraph
 
@@ -47,8 +50,8 @@ class InProcessRuntime:
 
     def __init__(
         self,
-        server: Any,  # noqa: ANN401 - ComfyUI classes
-        executor: Any,  # noqa: ANN401
+        server: comfy.RunEvents,
+        executor: comfy.Executor,
         scratch: Path,
         stop_grace: float,
         *,
@@ -167,18 +170,16 @@ class InProcessRuntime:
                 validated = time.perf_counter()
                 self._watch = watch
                 try:
-                    self._executor.execute(
-                        graph.to_api(), run_id, {"client_id": comfy.CLIENT_ID}, outputs_to_run
-                    )
+                    last_event = self._executor.run(run_id, graph.to_api(), outputs_to_run)
                 except Exception:
                     raise
                 except BaseException as error:
                     # ComfyUI turns exceptions into events. What is none (SystemExit,
                     # KeyboardInterrupt, a panic of an extension in Rust) passes through it.
                     raise watch.escaped(error) from error
-            watch.raise_failure(self._executor.status_messages)
+            watch.raise_failure(last_event)
             outputs = collect_outputs(
-                self._executor.history_result["outputs"],
+                self._executor.outputs,
                 lambda entry: read_scratch_file(self._scratch, entry),
             )
         finally:
@@ -194,11 +195,13 @@ class InProcessRuntime:
             run_seconds=time.perf_counter() - validated,
         )
 
-    def _on_event(self, event: object, data: Any) -> None:  # noqa: ANN401 - ComfyUI's messages
-        if self._watch is not None and isinstance(event, str):
-            self._watch.on_event(event, data)
+    def _on_event(self, event: RunEvent) -> None:
+        if self._watch is not None:
+            self._watch.on_event(event)
 
-    def _on_step(self, value: int, total: int, preview: Any, node_id: str | None) -> None:  # noqa: ANN401
+    def _on_step(
+        self, value: int, total: int, preview: Image | None, node_id: NodeId | None
+    ) -> None:
         if self._watch is not None:
             self._watch.on_step(value, total, preview, node_id)
 

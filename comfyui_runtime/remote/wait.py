@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import CancelledError, ServerUnreachableError
+from comfyui_runtime.run.messages import NodeStarted, StepDone, parse_message
 
 if TYPE_CHECKING:
     from comfyui_runtime.remote.client import RunRecord, ServerClient
-    from comfyui_runtime.remote.socket import ServerEvent, ServerSocket
+    from comfyui_runtime.remote.socket import ServerMessage, ServerSocket
     from comfyui_runtime.run.cancellation import Cancellation
     from comfyui_runtime.run.watch import RunWatch
 
@@ -46,8 +47,8 @@ def wait_for_end(run: ServerRun, cancellation: Cancellation, stop_grace: float) 
     """
     asked_at = time.monotonic()
     while not cancellation.requested:
-        event = run.socket.receive(_LOOK_EVERY)
-        closing = event is not None and _take(event, run)
+        message = run.socket.receive(_LOOK_EVERY)
+        closing = message is not None and _take(message, run)
         if closing or time.monotonic() - asked_at > _ASK_EVERY:
             record = _ask(run)
             if record is not None:
@@ -61,8 +62,8 @@ def _stop(run: ServerRun, cancellation: Cancellation, give_up_at: float) -> RunR
         # Again each time: an interrupt that comes just before the run starts is lost.
         run.client.stop(run.run_id)
         for _ in range(5):
-            event = run.socket.receive(_LOOK_EVERY)
-            if event is not None and _take(event, run):
+            message = run.socket.receive(_LOOK_EVERY)
+            if message is not None and _take(message, run):
                 break
         record = run.client.record(run.run_id)
         if record is not None:
@@ -73,19 +74,19 @@ def _stop(run: ServerRun, cancellation: Cancellation, give_up_at: float) -> RunR
     raise CancelledError("The job was cancelled.")
 
 
-def _take(event: ServerEvent, run: ServerRun) -> bool:
-    """Hand an event to the watch; say whether it is the run's last."""
-    if event.data.get("prompt_id") != run.run_id:
+def _take(message: ServerMessage, run: ServerRun) -> bool:
+    """Hand what a message says to the watch; say whether it is the run's last."""
+    if message.data.get("prompt_id") != run.run_id:
         return False
-    match event.name, event.data:
-        case "executing", {"node": None}:
+    match parse_message(message.name, message.data):
+        case NodeStarted(None):
             return True
-        case "progress", {"value": int() | float() as value, "max": int() | float() as total}:
-            run.watch.on_step(int(value), int(total), None, event.data.get("node"))
-        case "executing", {"node": node}:
-            run.watch.on_event("executing", {"display_node": node, **event.data})
-        case _:
-            run.watch.on_event(event.name, event.data)
+        case StepDone(value, total, node_id):
+            run.watch.on_step(value, total, None, node_id)
+        case None:
+            pass
+        case event:
+            run.watch.on_event(event)
     return False
 
 

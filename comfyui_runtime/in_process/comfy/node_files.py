@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.in_process.comfy.classes import node_class_names
-from comfyui_runtime.in_process.node_classes import LazyNodeClasses
-from comfyui_runtime.in_process.node_index import read_node_index
+from comfyui_runtime.in_process.comfy.lazy_classes import LazyNodeClasses
+from comfyui_runtime.in_process.comfy.node_index import read_node_index
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
