@@ -26,14 +26,14 @@ class Catalog:
     def has(self, class_type):
         return class_type == "Sampler"
 
-    def load_failure(self, class_type):
+    def load_failure(self, _):
         return None
 
     def input_specs(self, class_type):
         self.asked[class_type] += 1
         return SPECS
 
-    def is_checked(self, class_type, input_name):
+    def is_checked(self, *_):
         return False
 
 
