@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -39,6 +40,7 @@ class CallerState:
     level: int
     signals: dict[int, object]
     excepthook: object
+    listening: frozenset[str]
 
 
 def caller_state() -> CallerState:
@@ -51,7 +53,24 @@ def caller_state() -> CallerState:
         root.level,
         {number: signal.getsignal(number) for number in numbers},
         sys.excepthook,
+        listening_sockets(),
     )
+
+
+def listening_sockets() -> frozenset[str]:
+    """The sockets of this process on which connections are accepted."""
+    listening = "0A"
+    own = set()
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            own.add(str(path.readlink()))
+    inodes = {
+        line.split()[9]
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]
+        if line.split()[3] == listening
+    }
+    return frozenset(own & {f"socket:[{inode}]" for inode in inodes})
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class BootReport:
     """How the start went.
 
     Attributes:
-        phases: Seconds by phase, in their order.
+        phases: Seconds by phase, in order.
         node_packs: The packs below ``custom_nodes``.
         failed_core_files: ComfyUI's own node files that did not import; none where they are
             loaded on demand.
@@ -85,17 +85,17 @@ class _Phases:
 
 
 def boot(options: BootOptions) -> tuple[InProcessRuntime, BootReport]:
-    """Start ComfyUI in this process. Works once a process, outside any running event loop.
+    """Start ComfyUI in this process. Works once per process, outside any running event loop.
 
-    ``sys.argv``, the working directory, logging handlers and levels, and signal handlers are
-    after it as they were before.
+    Restores ``sys.argv``, the working directory, logging handlers and levels, and signal handlers
+    afterwards.
 
     Raises:
         NoGpuError: A GPU is required and none is visible.
         BootError: There is no usable ComfyUI, or it was started in this process before.
     """
     if not _booted.acquire(blocking=False):
-        raise BootError("ComfyUI runs in this process already; it can be started only once.")
+        raise BootError("ComfyUI already runs in this process; it can be started only once.")
     scratch = Path(tempfile.mkdtemp(prefix="comfyui-run-"))
     try:
         with _caller_state_kept():

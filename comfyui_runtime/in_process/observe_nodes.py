@@ -1,7 +1,7 @@
-"""Observes which node classes ComfyUI's node files define, and writes it down.
+"""Records which node classes each of ComfyUI's node files defines.
 
-``python -m comfyui_runtime.in_process.observe_nodes COMFYUI_DIR`` writes the index anew when the
-pinned ComfyUI moves, where all node files import (torchaudio must be installed).
+``python -m comfyui_runtime.in_process.observe_nodes COMFYUI_DIR`` rewrites the index when the
+pinned ComfyUI moves. All node files must import, so torchaudio must be installed.
 """
 
 from __future__ import annotations

@@ -17,14 +17,14 @@ class BootOptions:
 
     Attributes:
         comfyui_dir: ComfyUI's source, the folder with its ``main.py``.
-        base_dir: Folder with ``models/`` and ``custom_nodes/``; made where it is missing.
-        model_dirs: Further folders laid out like ``models/``; those that do not exist are left out.
+        base_dir: Folder with ``models/`` and ``custom_nodes/``; created if missing.
+        model_dirs: Further folders laid out like ``models/``; missing ones are ignored.
         device: ``cuda`` stops without a GPU; ``cpu`` uses none.
         vram_mode: How much of the models stays in VRAM; ``auto`` lets ComfyUI decide.
         cache_lru: Node outputs kept from job to job, counted in nodes; 0 keeps those of the
             last graph that ran.
-        previews: Whether samplers give a preview picture with each step.
-        api_nodes: Whether to load the node classes that call paid services of others.
+        previews: Whether samplers send a preview picture with each step.
+        api_nodes: Whether to load the node classes that call paid third-party services.
         stop_grace: Seconds that a node has to stop when told to, before the worker counts as
             broken.
         exit_when_stuck: Whether the process is ended when a node holds the interpreter itself past

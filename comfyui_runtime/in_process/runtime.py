@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class InProcessRuntime:
-    """The ComfyUI of this process. Made by :func:`comfyui_runtime.in_process.boot.boot`.
+    """The ComfyUI of this process. Created by :func:`comfyui_runtime.in_process.boot.boot`.
 
     Args:
         scratch: Private folder with ``input/``, ``output/`` and ``temp/``, emptied after each run.
@@ -76,7 +76,7 @@ class InProcessRuntime:
 
     @property
     def busy_seconds(self) -> float:
-        """Seconds that the device's thread has worked so far, the run under way included."""
+        """Seconds that the device's thread has worked so far, including the current run."""
         return self._thread.busy_seconds
 
     def run(
@@ -89,7 +89,7 @@ class InProcessRuntime:
 
         Args:
             cancellation: Stops the run within one step of the running node, on request or when
-                its time is up. Time spent waiting for earlier runs counts.
+                its time is up. Waiting for earlier runs counts.
             on_progress: Called on the device's thread: it must return at once.
 
         Raises:
@@ -98,7 +98,7 @@ class InProcessRuntime:
             OutOfMemoryError: The device's memory ran out. Models were unloaded.
             NodeError: A node raised an exception.
             CancelledError: The run was cancelled.
-            DeadlineError: The time was up.
+            DeadlineError: The time limit was reached.
             WorkerBrokenError: A node did not stop within the grace period, now or earlier.
         """
         if self._broken:
@@ -222,7 +222,7 @@ class _InProcessPictures:
 
 def _broken_error(**where: str | None) -> WorkerBrokenError:
     return WorkerBrokenError(
-        "A node did not stop when told to, so this worker can run no further job and must be "
+        "A node did not stop when told to, so this worker cannot run another job and must be "
         "replaced. Send the job again: another worker will take it.",
         **where,
     )

@@ -56,7 +56,7 @@ def validate_graph(graph: Graph, run_id: str, node_packs: Mapping[str, str]) -> 
 
 
 class ModelCheck:
-    """Checks the model files of graphs; each file once, as long as it does not change."""
+    """Checks the model files of graphs, each file once until it changes."""
 
     def __init__(self) -> None:
         self._good: set[tuple[Path, int, int]] = set()

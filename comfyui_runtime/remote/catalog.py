@@ -14,7 +14,7 @@ _KEPT_SECONDS = 30.0
 
 
 class KnownClasses:
-    """What servers said of their node classes not long ago: lists of model files change."""
+    """Remembers node classes for a short time only, since lists of model files change."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -50,7 +50,7 @@ class ServerCatalog:
         return info is not None and info.output_node
 
     def load_failure(self, class_type: str) -> None:
-        """Return nothing: a server does not tell why a class is missing."""
+        """Return nothing: a server does not say why a class is missing."""
         del class_type
 
     def input_specs(self, class_type: str) -> dict[str, InputSpec]:

@@ -191,7 +191,7 @@ class ServerClient:
         if not response.ok and response.status_code != allowed:
             raise ServerUnreachableError(
                 f"The ComfyUI server answered {method} {path} with status "
-                f"{response.status_code}. Look into its log, and check COMFYUI_SERVER_URL.",
+                f"{response.status_code}. Check its log and check COMFYUI_SERVER_URL.",
                 status=response.status_code,
             )
         return response

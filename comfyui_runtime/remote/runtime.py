@@ -1,8 +1,8 @@
-"""Runs graphs on a ComfyUI server elsewhere, such as the one on one's own desk.
+"""Runs graphs on a ComfyUI server elsewhere, such as the one on a developer's desk.
 
-For development: graphs, parameters and errors behave as in-process, and nothing boots. What only a
-process can see of its own ComfyUI it does not do: nodes that lead to no output are not validated,
-model files are not checked by their headers, and there are no previews.
+For development: graphs, parameters and errors behave as in-process, and nothing boots. What needs
+ComfyUI in the same process is missing: nodes that lead to no output are not validated, model files
+are not checked by their headers, and there are no previews.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ServerRuntime:
         return self._busy_seconds
 
     def node_classes(self) -> None:
-        """Return nothing: a server tells its classes only with all their inputs, in megabytes."""
+        """Return nothing: a server lists its classes only with all their inputs, in megabytes."""
 
     def comfyui_version(self) -> str:
         """Return the server's ComfyUI version.
@@ -132,7 +132,7 @@ class ServerRuntime:
     def _queue(graph: Graph, catalog: ServerCatalog, client: ServerClient, run_id: str) -> None:
         answer = client.queue(graph.to_api(), run_id)
         if answer.node_errors and answer.error is None:
-            # ComfyUI goes on with the outputs that are valid; any node's error is the graph's.
+            # ComfyUI would run the valid outputs; any node's error is the graph's.
             client.stop(run_id)
         raise_refusal(graph, catalog, first_refusal(answer.error, answer.node_errors))
 
@@ -183,7 +183,7 @@ def _as_picture(output: Output, graph: Graph) -> Output:
             pixels = np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
     except OSError as error:
         raise ServerUnreachableError(
-            f"The ComfyUI server sent {output.name} broken. Send the job again."
+            f"The ComfyUI server sent {output.name} damaged. Send the job again."
         ) from error
     return ImageOutput(output.node_id, PixelImage(pixels))
 

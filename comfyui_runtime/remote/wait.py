@@ -1,4 +1,4 @@
-"""Waits for a run on a ComfyUI server to end, whatever gets lost on the way."""
+"""Waits for a run on a ComfyUI server to end, even if messages are lost."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class ServerRun:
 def wait_for_end(run: ServerRun, cancellation: Cancellation, stop_grace: float) -> RunRecord:
     """Return the record of a run once it has ended.
 
-    The socket's closing message is the quick way; the server is asked by HTTP as well, so that a
-    message that was lost costs seconds and not the job.
+    The socket's closing message is the fast path; the server is also asked over HTTP, so that a
+    lost message costs seconds and not the job.
 
     Args:
         cancellation: Stops the run on the server, on request or when its time is up.
@@ -43,7 +43,7 @@ def wait_for_end(run: ServerRun, cancellation: Cancellation, stop_grace: float) 
     Raises:
         ServiceError: The run was stopped before it began, or did not stop within the grace period:
             the cancellation's reason.
-        ServerUnreachableError: The server does not answer, or knows nothing of the run any more.
+        ServerUnreachableError: The server does not answer, or no longer knows the run.
     """
     asked_at = time.monotonic()
     while not cancellation.requested:
@@ -96,7 +96,7 @@ def _ask(run: ServerRun) -> RunRecord | None:
     record = run.client.record(run.run_id)
     if record is None and not queued:
         raise ServerUnreachableError(
-            "The ComfyUI server knows nothing of the job any more: it was started anew, or someone "
-            "cleared its queue. Send the job again."
+            "The ComfyUI server no longer knows the job: it was restarted, or someone cleared its "
+            "queue. Send the job again."
         )
     return record

@@ -1,4 +1,4 @@
-"""Checks a patched graph against the node classes that are there, before anything runs."""
+"""Checks a patched graph against the installed node classes before anything runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ InputSpec = tuple[Any, ...]
 
 
 class NodeCatalog(Protocol):
-    """What is known of the node classes that graphs can name."""
+    """The node classes that graphs can name, and what they declare."""
 
     def has(self, class_type: str) -> bool:
         """Say whether there is such a class."""
@@ -48,7 +48,7 @@ class NodeCatalog(Protocol):
 
 
 def check_nodes(graph: Graph, catalog: NodeCatalog, node_packs: Mapping[str, str]) -> None:
-    """Check what ComfyUI's own validation does not, or says less clearly.
+    """Check what ComfyUI's own validation does not check or reports less clearly.
 
     Args:
         node_packs: The pack that defines a class, where the workflow says so.

@@ -1,4 +1,4 @@
-"""Model files: where they are looked for, and whether they can be what their names say."""
+"""Where model files are looked for, and whether they are what their names say."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ModelFolders:
 
 
 def check_model_file(folders: ModelFolders, model: Model) -> None:
-    """Check that a model's file is there, whole, and of the right architecture.
+    """Check that a model's file exists, is complete, and has the right architecture.
 
     Raises:
         MissingModelError: No folder has it.
@@ -100,7 +100,7 @@ def check_safetensors(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _reason(refusal: str, path: Path, prefix: bytes) -> str:
-    """Say what the library's refusal means for whoever put the file there."""
+    """Return what the library's refusal means to the person who installed the file."""
     if _WRONG_SIZE in refusal:
         return (
             f"it has {path.stat().st_size} bytes where its header says otherwise: it was cut "

@@ -90,8 +90,8 @@ class RunWatch:
         Raises:
             OutOfMemoryError: The device ran out of memory.
             NodeError: A node raised an exception, or blocked its output.
-            NodeInterruptedError: The run was interrupted, and nobody had asked for it.
-            ServiceError: It was interrupted as the cancellation asks; the cancellation's reason.
+            NodeInterruptedError: A node interrupted the run.
+            ServiceError: The run was cancelled or timed out.
         """
         self._leave()
         if isinstance(last_event, RunInterrupted):

@@ -87,7 +87,7 @@ def decode_image(name: str, data: bytes, *, max_pixels: int) -> PixelImage:
         if count_jpeg_scans(data, stop_after=MAX_JPEG_SCANS) > MAX_JPEG_SCANS:
             raise NotAnImageError(
                 f"Image {name!r} is a JPEG file of more than {MAX_JPEG_SCANS} scans, which no "
-                "camera writes. Save it anew.",
+                "camera writes. Save it again.",
                 image=name,
             )
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -99,10 +99,10 @@ def decode_image(name: str, data: bytes, *, max_pixels: int) -> PixelImage:
 
 
 def _silence_pillow() -> None:
-    # Pillow warns about files, and what a caller's file is like is said by this module's errors.
+    # Pillow warns about files; what is wrong with a caller's file, this module's errors say.
     # warnings.catch_warnings would swap the filters under every other thread; one narrow filter
     # disturbs nobody. Adding it makes Python forget which warnings were shown once, hence the
-    # look whether it still stands first.
+    # check whether it is still first.
     if warnings.filters[:1] != [_PILLOWS_WARNINGS]:
         warnings.filterwarnings("ignore", module=_PILLOWS_WARNINGS[3].pattern)
 
@@ -135,7 +135,7 @@ def _as_verdict_on(name: str, data: bytes, max_pixels: int) -> Iterator[None]:
 def _too_many_pixels(name: str, max_pixels: int, **size: int) -> InputTooLargeError:
     found = f"{size['width']} x {size['height']}" if size else "far more"
     return InputTooLargeError(
-        f"Image {name!r} has {found} pixels; at most {max_pixels} in all are allowed. Scale it "
+        f"Image {name!r} has {found} pixels; at most {max_pixels} are allowed. Scale it "
         "down, or raise INPUT_MAX_PIXELS.",
         image=name,
         max_pixels=max_pixels,

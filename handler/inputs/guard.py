@@ -143,7 +143,7 @@ class RefusedAddressError(Exception):
 
     Attributes:
         kind: What the address is, such as "a loopback address". The address itself is left out:
-            it would tell a caller what the names of an inner network stand for.
+            it would tell a caller what names of an internal network resolve to.
     """
 
     def __init__(self, kind: str) -> None:
@@ -166,12 +166,12 @@ class AddressGuard:
         self._allowed = frozenset(map(_parse_allowed_host, allowed_hosts))
 
     def check(self, host: str, port: int, addresses: Iterable[str]) -> None:
-        """Return when all addresses of a host may be connected to.
+        """Return if all addresses of a host may be connected to.
 
         Args:
             host: The host as the URL names it, normalised.
             port: The port that will be connected to.
-            addresses: Every address that the host's name stands for.
+            addresses: Every address that the host's name resolves to.
 
         Raises:
             RefusedAddressError: At least one of them is refused.
@@ -188,7 +188,7 @@ def resolve_with_system(host: str, port: int) -> Sequence[str]:
     """Resolve as the operating system does.
 
     Raises:
-        socket.gaierror: The host has no address, or nobody could be asked.
+        socket.gaierror: The host has no address, or no name server answered.
     """
     answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(sockaddr[0]) for *_, sockaddr in answers]

@@ -48,10 +48,10 @@ _logger = logging.getLogger(__name__)
 
 
 class HttpReader:
-    """Reads the body behind a URL. Safe to use from several threads at once.
+    """Reads the body at a URL. Safe to use from several threads at once.
 
-    Each request has a connection of its own: the addresses that callers give rarely share a
-    host, and so a connection can hold its fetch's time limit, and none is left open.
+    Each request has its own connection: the addresses that callers give rarely share a host, a
+    connection can hold its fetch's time limit, and none is left open.
 
     Args:
         settings: Limits and allowed hosts.
@@ -77,7 +77,7 @@ class HttpReader:
 
         Args:
             name: The image's name in the event, for messages.
-            url: Where it is said to be.
+            url: Where the image is said to be.
             limit: Time for all attempts together.
 
         Raises:
@@ -179,7 +179,7 @@ def _redirect(name: str, url: HttpUrl, response: httpcore.Response) -> HttpUrl:
 def _next_address(url: HttpUrl, location: str) -> HttpUrl:
     following = url.join(location)
     if url.scheme == "https" and following.scheme == "http":
-        # Whoever gives an https address relies on nobody on the way seeing the address or
+        # A caller that gives an https address relies on nobody on the way seeing the address or
         # changing the picture. A server cannot waive that; the caller can, by giving http.
         raise ValueError("it leads from https to http")
     return following
@@ -261,7 +261,7 @@ def _explain_failures(name: str, url: HttpUrl, limit: TimeLimit) -> Iterator[Non
         ) from error
     except (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError) as error:
         raise TransientFetchError(
-            f"Image {name!r}: {url.shown} broke off its answer, or did not answer in HTTP. Check "
+            f"Image {name!r}: {url.shown} ended its answer early, or did not answer in HTTP. Check "
             "that server, or send the job again later.",
             image=name,
             url=url.shown,

@@ -208,7 +208,7 @@ def parse_http_url(text: str) -> HttpUrl:
         scheme="https" if parts.scheme == "https" else "http",
         host=normalise_host(host),
         port=port or _DEFAULT_PORTS[parts.scheme],
-        # Only what cannot stand in a request line is encoded: a signature may cover the rest.
+        # Only what a request line cannot contain is encoded: a signature may cover the rest.
         target=quote(target, safe=string.punctuation),
     )
 

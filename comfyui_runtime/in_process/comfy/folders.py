@@ -32,7 +32,7 @@ def add_model_dirs(base_dir: Path, model_dirs: Iterable[Path]) -> None:
 
     Args:
         base_dir: Folder with ``models/``.
-        model_dirs: Folders laid out like ``models/``; those that do not exist are left out.
+        model_dirs: Folders laid out like ``models/``; missing ones are ignored.
     """
     folder_paths = importlib.import_module("folder_paths")
     models_root = base_dir / "models"

@@ -98,7 +98,7 @@ def load_node_pack(runner: LoopRunner, pack: Path) -> str | None:
 
 @contextlib.contextmanager
 def _captured_warnings() -> Iterator[list[str]]:
-    """Collect what ComfyUI logs as warnings: it reports a pack's failure in no other way."""
+    """Collect what ComfyUI logs as warnings, its only report of a pack's failure."""
     messages: list[str] = []
 
     class Collector(logging.Handler):
@@ -121,7 +121,7 @@ def _reason(warnings: list[str]) -> str:
 
 @contextlib.contextmanager
 def outside_inference() -> Iterator[None]:
-    """Undo inference mode, which graphs run in: what a module makes must be of use in training."""
+    """Leave inference mode, in which graphs run: what modules create must also allow training."""
     torch = sys.modules.get("torch")
     if torch is None:
         yield

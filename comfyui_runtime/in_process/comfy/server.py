@@ -1,4 +1,4 @@
-"""What stands in for ComfyUI's server: a ``PromptServer`` that listens nowhere."""
+"""A stand-in for ComfyUI's server: a ``PromptServer`` that listens nowhere."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class RunEvents:
     """What ComfyUI's executor needs of a server: somewhere to send its events.
 
     Attributes:
-        sink: Takes each event of a run; without it they are dropped.
+        sink: Takes each event of a run; events are dropped without it.
         client_id: Whose run it is; set by the executor, as is the next one.
         last_node_id: The node that runs.
-        sockets_metadata: What each client can read; there are none.
+        sockets_metadata: What each client can read; there are no clients.
     """
 
     def __init__(self) -> None:
