@@ -68,7 +68,7 @@ class RunWatch:
         return {"node_id": self._node_id, "class_type": node.class_type, "title": node.title}
 
     def escaped(self, error: BaseException) -> NodeError:
-        """Return the failure of a run that an exception left without ComfyUI's taking notice."""
+        """Return the failure of a run that ended by an exception which ComfyUI does not handle."""
         where = self.where()
         place = f"node {where['node_id']} ({where['title']})" if where["node_id"] else "a node"
         kind = type(error).__name__
@@ -76,7 +76,7 @@ class RunWatch:
         self._leave()
         return NodeError(
             f"{place[0].upper()}{place[1:]} raised {text}, which would end the process; the "
-            "worker goes on. Report it to the author of the node's pack.",
+            "worker continues. Report it to the author of the node's pack.",
             **where,
             type=kind,
         )
