@@ -77,6 +77,7 @@ COPY provisioning provisioning
 RUN ./provision.sh "$PROFILE" --only torch --torch-index pypi
 
 COPY --from=comfyui /opt/comfyui/src /opt/comfyui/src
+COPY node_packs node_packs
 RUN ./provision.sh "$PROFILE" --only comfyui \
     && for folder in input output temp user; do install -d -o worker "$COMFYUI_BASE_DIR/$folder"; done
 
@@ -92,7 +93,7 @@ COPY comfyui_runtime comfyui_runtime
 COPY handler handler
 COPY workflows workflows
 RUN ./provision.sh "$PROFILE" --only project \
-    && python -m compileall -q --invalidation-mode unchecked-hash comfyui_runtime handler workflows \
+    && python -m compileall -q --invalidation-mode unchecked-hash comfyui_runtime handler node_packs workflows \
     && install -d -o worker results
 
 # Nothing is fetched at run time: a model that is missing is an error, not a download per worker, and

@@ -338,6 +338,20 @@ fetch_comfyui() {
   mv "$unfinished" "$comfyui_dir"
 }
 
+# The project's own node packs are linked, so that they are always those of this checkout.
+install_own_packs() {
+  local pack target
+  for pack in "$project_dir"/node_packs/*/; do
+    [ -d "$pack" ] || continue
+    pack=${pack%/}
+    target=$base_dir/custom_nodes/${pack##*/}
+    if [ -e "$target" ] && [ ! -L "$target" ]; then
+      fail "$target is there, but not of this script's making. Move it away and run this again."
+    fi
+    ln -sfn "$pack" "$target"
+  done
+}
+
 # ComfyUI's requirements without those that nothing here uses.
 comfyui_requirements() {
   [ -f "$comfyui_dir/requirements.txt" ] || fail "$comfyui_dir is missing; run the step comfyui first"
@@ -351,6 +365,7 @@ step_comfyui() {
   fetch_comfyui
   mkdir -p "$base_dir"/{custom_nodes,input,output,temp,user} "$models_dir"
   [ "$fetch_only" = no ] || return 0
+  install_own_packs
   local requirements key
   requirements=$(comfyui_requirements)
   key=$(cat "$requirements" constraints.txt | sha256)

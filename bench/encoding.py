@@ -12,7 +12,7 @@ import numpy as np
 from bench.own_function import own_function
 from bench.photos import photo
 from bench.rows import Row, Spread
-from comfyui_runtime.in_process.pictures import ImageOutput
+from comfyui_runtime.in_process.comfy.pictures import ImageOutput
 from comfyui_runtime.run.outputs import UI_KEY
 from handler.contract.event import Output
 from handler.job.encode import encode_image

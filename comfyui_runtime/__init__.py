@@ -1,1 +1,1 @@
-"""Runs ComfyUI graphs inside the calling process. Knows nothing of events, HTTP or storage."""
+"""Runs ComfyUI graphs, in this process or on a server. Knows nothing of events or storage."""

@@ -81,7 +81,7 @@ class NoGpuError(BootError):
 
 
 class WorkflowError(ServiceError):
-    """A workflow's own files are wrong: its graph, or its manifest."""
+    """One of a workflow's own files is wrong: its graph or its manifest."""
 
     code = "workflow_broken"
     http_status = 500
@@ -136,7 +136,7 @@ class NodeError(ServiceError):
 
 
 class OutOfMemoryError(NodeError):
-    """The device ran out of memory; models were unloaded, the worker goes on."""
+    """The device ran out of memory; models were unloaded and the worker continues."""
 
     code = "out_of_memory"
     http_status = 507
@@ -144,7 +144,7 @@ class OutOfMemoryError(NodeError):
 
 
 class NodeInterruptedError(NodeError):
-    """The run was interrupted, and not by its caller: a node asked for it."""
+    """A node, not the caller, interrupted the run."""
 
     code = "interrupted"
     retryable = True
@@ -174,7 +174,7 @@ class DeadlineError(ServiceError):
 
 
 class WorkerBrokenError(ServiceError):
-    """A node did not stop when told to; this process can run no further job."""
+    """A node did not stop when told to; this process cannot run another job."""
 
     code = "worker_broken"
     http_status = 503

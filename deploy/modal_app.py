@@ -71,7 +71,7 @@ image = (
 )
 image = with_files(image, "provision.sh", "provisioning/", "constraints.txt")
 image = provisioned(image, "torch")
-image = provisioned(image, "comfyui")
+image = provisioned(with_files(image, "node_packs/"), "comfyui")
 image = provisioned(with_files(image, "node_packs.txt"), "nodes")
 image = with_files(image, "pyproject.toml", "README.md", "LICENSE", "models.txt", "models.lock")
 image = with_files(image, "handler/", "comfyui_runtime/", "workflows/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from handler.cli import main
+from handler.process_end import leave
 
 # These log on standard error and print no result, so that what C code writes belongs in the log.
 _SERVING = frozenset({"serve", "runpod"})
@@ -20,4 +21,4 @@ def run() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    leave(run())

@@ -1,7 +1,8 @@
-"""The real ComfyUI on the CPU, booted once a session, with a node pack of the tests' own."""
+"""The real ComfyUI on the CPU, booted once per session, with all node packs of this repository."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -22,7 +23,7 @@ from comfyui_runtime.in_process.options import BootOptions
 from comfyui_runtime.in_process.runtime import InProcessRuntime
 from comfyui_runtime.workflow.images import PixelImage
 
-NODE_PACKS = TESTS / "node_packs"
+NODE_PACKS = (PROJECT / "node_packs", TESTS / "node_packs")
 
 # How long an example takes on a busy machine says nothing about the code.
 settings.register_profile("project", deadline=None)
@@ -39,6 +40,7 @@ class CallerState:
     level: int
     signals: dict[int, object]
     excepthook: object
+    listening: frozenset[str]
 
 
 def caller_state() -> CallerState:
@@ -51,7 +53,24 @@ def caller_state() -> CallerState:
         root.level,
         {number: signal.getsignal(number) for number in numbers},
         sys.excepthook,
+        listening_sockets(),
     )
+
+
+def listening_sockets() -> frozenset[str]:
+    """The sockets of this process on which connections are accepted."""
+    listening = "0A"
+    own = set()
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            own.add(str(path.readlink()))
+    inodes = {
+        line.split()[9]
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]
+        if line.split()[3] == listening
+    }
+    return frozenset(own & {f"socket:[{inode}]" for inode in inodes})
 
 
 @dataclass(frozen=True)
@@ -63,6 +82,12 @@ class Booted:
     base_dir: Path
 
 
+def install_node_packs(base_dir: Path) -> None:
+    """Put the project's own node packs and those of the tests into ``custom_nodes``."""
+    for folder in NODE_PACKS:
+        shutil.copytree(folder, base_dir / "custom_nodes", dirs_exist_ok=True)
+
+
 @pytest.fixture(scope="session")
 def comfyui_dir() -> Path:
     return Path(os.environ.get("COMFYUI_DIR", PROJECT / ".comfyui" / "src" / "ComfyUI"))
@@ -71,7 +96,7 @@ def comfyui_dir() -> Path:
 @pytest.fixture(scope="session")
 def booted(tmp_path_factory, comfyui_dir) -> Booted:
     base_dir = tmp_path_factory.mktemp("base")
-    shutil.copytree(NODE_PACKS, base_dir / "custom_nodes")
+    install_node_packs(base_dir)
     options = BootOptions(
         comfyui_dir=comfyui_dir,
         base_dir=base_dir,
@@ -95,7 +120,7 @@ def runtime(booted) -> InProcessRuntime:
 @pytest.fixture(scope="session")
 def server_base_dir(tmp_path_factory) -> Path:
     base_dir = tmp_path_factory.mktemp("server")
-    shutil.copytree(NODE_PACKS, base_dir / "custom_nodes")
+    install_node_packs(base_dir)
     return base_dir
 
 

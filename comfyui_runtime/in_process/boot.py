@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import BootError
 from comfyui_runtime.in_process import comfy
+from comfyui_runtime.in_process.comfy import pictures
 from comfyui_runtime.in_process.runtime import InProcessRuntime
 from comfyui_runtime.in_process.scratch import make_scratch
 
@@ -49,7 +50,7 @@ class BootReport:
     """How the start went.
 
     Attributes:
-        phases: Seconds by phase, in their order.
+        phases: Seconds by phase, in order.
         node_packs: The packs below ``custom_nodes``.
         failed_core_files: ComfyUI's own node files that did not import; none where they are
             loaded on demand.
@@ -83,17 +84,17 @@ class _Phases:
 
 
 def boot(options: BootOptions) -> tuple[InProcessRuntime, BootReport]:
-    """Start ComfyUI in this process. Works once a process, outside any running event loop.
+    """Start ComfyUI in this process. Works once per process, outside any running event loop.
 
-    ``sys.argv``, the working directory, logging handlers and levels, and signal handlers are
-    after it as they were before.
+    Restores ``sys.argv``, the working directory, logging handlers and levels, and signal handlers
+    afterwards.
 
     Raises:
         NoGpuError: A GPU is required and none is visible.
         BootError: There is no usable ComfyUI, or it was started in this process before.
     """
     if not _booted.acquire(blocking=False):
-        raise BootError("ComfyUI runs in this process already; it can be started only once.")
+        raise BootError("ComfyUI already runs in this process; it can be started only once.")
     scratch = make_scratch()
     try:
         with _caller_state_kept():
@@ -122,7 +123,7 @@ def _boot(options: BootOptions, scratch: Path) -> tuple[InProcessRuntime, BootRe
         with phase("options"):
             if options.lazy:
                 comfy.make_imports_lazy(events)
-            comfy.parse_arguments(options.argv(web_root))
+            comfy.parse_arguments(comfy.command_line(options, web_root))
             comfy.set_folders(options, scratch)
             prestartup_errors = _run_prestartup_scripts()
         with phase("torch"):
@@ -131,9 +132,10 @@ def _boot(options: BootOptions, scratch: Path) -> tuple[InProcessRuntime, BootRe
             comfy.import_execution()
         with phase("core_nodes"):
             failed_core = _prepare_core_nodes(options, runner, events)
-            _register_own_nodes()
+            comfy.register_nodes(pictures)
         with phase("node_packs"):
             packs = tuple(_load_packs(runner, prestartup_errors))
+            comfy.add_model_dirs(options.base_dir, options.model_dirs)
     finally:
         runner.close()
     executor = comfy.make_executor(events, options.cache_lru)
@@ -160,13 +162,6 @@ def _prepare_core_nodes(
         return []
     comfy.make_server(events)
     return comfy.load_core_nodes(runner, api_nodes=options.api_nodes)
-
-
-def _register_own_nodes() -> None:
-    from comfyui_runtime.in_process import pictures, wd14_tagger
-
-    comfy.register_nodes(pictures)
-    comfy.register_nodes(wd14_tagger)
 
 
 def _run_prestartup_scripts() -> dict[str, str]:

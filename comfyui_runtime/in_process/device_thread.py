@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 
 class DeviceThread:
-    """Runs calls one after the other in a daemon thread of its own.
+    """Runs calls one after another in its own daemon thread.
 
     Args:
-        tidy: Called when a call has ended and ``tidy_every`` seconds have passed since the last
-            time, after its result was handed over: garbage collection costs no job anything.
+        tidy: Called after a call has ended and its result was handed over, if ``tidy_every``
+            seconds have passed since the last time: garbage collection delays no job.
         tidy_every: Seconds.
     """
 
@@ -40,7 +40,7 @@ class DeviceThread:
 
     @property
     def busy_seconds(self) -> float:
-        """Seconds spent in calls so far, the one under way included."""
+        """Seconds spent in calls so far, including the current one."""
         with self._lock:
             since = self._busy_since
             return self._busy_seconds + (0.0 if since is None else time.monotonic() - since)
@@ -52,7 +52,7 @@ class DeviceThread:
             A future that can be cancelled until the call starts.
 
         Raises:
-            RuntimeError: The thread was stopped: the call would wait for ever.
+            RuntimeError: The thread was stopped: the call would never run.
         """
         future: Future[T] = Future()
         context = contextvars.copy_context()

@@ -1,7 +1,7 @@
-"""Observes which node classes ComfyUI's node files define, and writes it down.
+"""Records which node classes each of ComfyUI's node files defines.
 
-``python -m comfyui_runtime.in_process.observe_nodes COMFYUI_DIR`` writes the index anew when the
-pinned ComfyUI moves, where all node files import (torchaudio must be installed).
+``python -m comfyui_runtime.in_process.observe_nodes COMFYUI_DIR`` rewrites the index when the
+pinned ComfyUI moves. All node files must import, so torchaudio must be installed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from comfyui_runtime.errors import BootError
 from comfyui_runtime.in_process import comfy
 from comfyui_runtime.in_process.boot import boot
-from comfyui_runtime.in_process.node_index import INDEX_FILE, NodeIndex
+from comfyui_runtime.in_process.comfy.node_index import INDEX_FILE, NodeIndex
 from comfyui_runtime.in_process.options import BootOptions
 
 
@@ -29,17 +29,7 @@ def observe_node_index(comfyui_dir: Path) -> NodeIndex:
         runtime.close()
     if report.failed_core_files:
         raise BootError(f"These node files do not import: {', '.join(report.failed_core_files)}.")
-    folders: dict[str, dict[str, list[str]]] = {"comfy_extras": {}, "comfy_api_nodes": {}}
-    for class_type, module in comfy.modules_of_core_nodes().items():
-        folder, _, name = module.partition(".")
-        folders[folder].setdefault(f"{name}.py", []).append(class_type)
-    return NodeIndex.model_validate(
-        {
-            "comfyui_version": report.comfyui_version,
-            "extras": folders["comfy_extras"],
-            "api_nodes": folders["comfy_api_nodes"],
-        }
-    )
+    return comfy.index_of_loaded_nodes(report.comfyui_version)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Reads model files into the page cache while something else goes on.
+"""Reads model files into the page cache in the background.
 
 ComfyUI maps a checkpoint into memory and touches it page by page, which a network volume answers
-slowly. Read in large pieces, several at a time, before that, it comes at the rate that the disk
-gives; what is in the page cache then costs no reading at all.
+slowly. Read beforehand in large pieces, several at a time, it arrives at the disk's full rate, and
+what is in the page cache need not be read again.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _THREADS = 4
 
 
 class ReadAhead:
-    """Reads files from its making on, in their order, on threads of its own.
+    """Starts to read files, in order, as soon as it is created; uses its own threads.
 
-    A file that cannot be read is left to whoever needs it, and to the error that they raise.
+    A file that cannot be read is skipped: what needs it reports the error.
 
     Args:
         paths: The files.
@@ -45,12 +45,12 @@ class ReadAhead:
             thread.start()
 
     def stop(self) -> None:
-        """Read no further; return once no thread reads any more."""
+        """Stop reading; return once no thread reads."""
         self._stopped = True
         self.wait()
 
     def wait(self) -> int:
-        """Return once everything is read, with the number of bytes."""
+        """Wait until everything is read; return the number of bytes."""
         for thread in self._threads:
             thread.join()
         return self._bytes_read

@@ -8,13 +8,13 @@ import time
 import uuid
 from concurrent.futures import CancelledError as FutureCancelledError
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import WorkerBrokenError
 from comfyui_runtime.in_process import comfy
+from comfyui_runtime.in_process.comfy.pictures import IMAGE_INPUT, IMAGE_OUTPUT, offered_images
 from comfyui_runtime.in_process.descriptors import mend_descriptors
 from comfyui_runtime.in_process.device_thread import DeviceThread
-from comfyui_runtime.in_process.pictures import IMAGE_INPUT, IMAGE_OUTPUT, offered_images
 from comfyui_runtime.in_process.validate import ModelCheck, validate_graph
 from comfyui_runtime.in_process.watch import InProcessWatch
 from comfyui_runtime.in_process.watchdog import Watchdog
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
+    from PIL.Image import Image
+
     from comfyui_runtime.run.cancellation import Cancellation
+    from comfyui_runtime.run.messages import RunEvent
     from comfyui_runtime.run.progress import OnProgress
-    from comfyui_runtime.workflow.graph import Graph
+    from comfyui_runtime.workflow.graph import Graph, NodeId
     from comfyui_runtime.workflow.images import PixelImage
     from comfyui_runtime.workflow.patch import PatchedGraph
 
@@ -39,7 +42,7 @@ _QUEUE_LOOK = 0.5
 
 
 class InProcessRuntime:
-    """The ComfyUI of this process. Made by :func:`comfyui_runtime.in_process.boot.boot`.
+    """The ComfyUI of this process. Created by :func:`comfyui_runtime.in_process.boot.boot`.
 
     Args:
         scratch: Private folder with ``input/``, ``output/`` and ``temp/``, emptied after each run.
@@ -50,8 +53,8 @@ class InProcessRuntime:
 
     def __init__(
         self,
-        server: Any,  # noqa: ANN401 - ComfyUI classes
-        executor: Any,  # noqa: ANN401
+        server: comfy.RunEvents,
+        executor: comfy.Executor,
         scratch: Path,
         stop_grace: float,
         *,
@@ -76,7 +79,7 @@ class InProcessRuntime:
 
     @property
     def busy_seconds(self) -> float:
-        """Seconds that the device's thread has worked so far, the run under way included."""
+        """Seconds that the device's thread has worked so far, including the current run."""
         return self._thread.busy_seconds
 
     def run(
@@ -99,7 +102,7 @@ class InProcessRuntime:
             OutOfMemoryError: The device's memory ran out. Models were unloaded.
             NodeError: A node raised an exception.
             CancelledError: The run was cancelled.
-            DeadlineError: The time was up.
+            DeadlineError: The time limit was reached.
             WorkerBrokenError: A node did not stop within the grace period, now or earlier.
         """
         if self._broken:
@@ -179,18 +182,16 @@ class InProcessRuntime:
                 validated = time.perf_counter()
                 self._watch = watch
                 try:
-                    self._executor.execute(
-                        graph.to_api(), run_id, {"client_id": comfy.CLIENT_ID}, outputs_to_run
-                    )
+                    last_event = self._executor.run(run_id, graph.to_api(), outputs_to_run)
                 except Exception:
                     raise
                 except BaseException as error:
                     # ComfyUI turns exceptions into events. What is none (SystemExit,
                     # KeyboardInterrupt, a panic of an extension in Rust) passes through it.
                     raise watch.escaped(error) from error
-            watch.raise_failure(self._executor.status_messages)
+            watch.raise_failure(last_event)
             outputs = collect_outputs(
-                self._executor.history_result["outputs"],
+                self._executor.outputs,
                 lambda entry: read_scratch_file(self._scratch, entry),
             )
         finally:
@@ -207,11 +208,13 @@ class InProcessRuntime:
             run_seconds=time.perf_counter() - validated,
         )
 
-    def _on_event(self, event: object, data: Any) -> None:  # noqa: ANN401 - ComfyUI's messages
-        if self._watch is not None and isinstance(event, str):
-            self._watch.on_event(event, data)
+    def _on_event(self, event: RunEvent) -> None:
+        if self._watch is not None:
+            self._watch.on_event(event)
 
-    def _on_step(self, value: int, total: int, preview: Any, node_id: str | None) -> None:  # noqa: ANN401
+    def _on_step(
+        self, value: int, total: int, preview: Image | None, node_id: NodeId | None
+    ) -> None:
         if self._watch is not None:
             self._watch.on_step(value, total, preview, node_id)
 
@@ -237,7 +240,7 @@ def _look_again_after(cancellation: Cancellation) -> float | None:
 
 def _broken_error(**where: str | None) -> WorkerBrokenError:
     return WorkerBrokenError(
-        "A node did not stop when told to, so this worker can run no further job and must be "
+        "A node did not stop when told to, so this worker cannot run another job and must be "
         "replaced. Send the job again: another worker will take it.",
         **where,
     )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from comfyui_runtime.errors import (
-    ModelError,
-)
+from comfyui_runtime.errors import ModelError
 from comfyui_runtime.in_process import comfy
 from comfyui_runtime.run.check import check_nodes, raise_refusal
 from comfyui_runtime.run.model_files import check_content
@@ -15,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from comfyui_runtime.run.check import InputSpec
     from comfyui_runtime.workflow.graph import Graph, NodeId
     from comfyui_runtime.workflow.patch import PatchedGraph
 
@@ -28,8 +27,8 @@ class _InProcessCatalog:
     def load_failure(self, class_type: str) -> str | None:
         return comfy.load_failure(class_type)
 
-    def input_spec(self, class_type: str, input_name: str) -> tuple[Any, ...] | None:
-        return comfy.input_spec(class_type, input_name)
+    def input_specs(self, class_type: str) -> Mapping[str, InputSpec]:
+        return comfy.input_specs(class_type)
 
     def is_checked(self, class_type: str, input_name: str) -> bool:
         return comfy.checks_itself(class_type, input_name)
@@ -51,13 +50,13 @@ def validate_graph(graph: Graph, run_id: str, node_packs: Mapping[str, str]) -> 
     """
     catalog = _InProcessCatalog()
     check_nodes(graph, catalog, node_packs)
-    error, outputs, node_errors = comfy.validate(run_id, graph.to_api())
-    raise_refusal(graph, catalog, error, node_errors)
-    return outputs
+    refusal, outputs_to_run = comfy.validate(run_id, graph.to_api())
+    raise_refusal(graph, catalog, refusal)
+    return outputs_to_run
 
 
 class ModelCheck:
-    """Checks the model files of graphs; each file once, as long as it does not change."""
+    """Checks the model files of graphs, each file once until it changes."""
 
     def __init__(self) -> None:
         self._good: set[tuple[Path, int, int]] = set()

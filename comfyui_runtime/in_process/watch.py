@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from comfyui_runtime.in_process import comfy
+from comfyui_runtime.run.messages import NodeStarted, RunStarted
 from comfyui_runtime.run.watch import RunWatch
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from comfyui_runtime.run.cancellation import Cancellation
+    from comfyui_runtime.run.messages import RunEvent
     from comfyui_runtime.run.progress import OnProgress
     from comfyui_runtime.workflow.graph import Graph, NodeId
 
@@ -22,16 +26,18 @@ class InProcessWatch(RunWatch):
         super().__init__(graph, cancellation, on_progress)
         self._stop = cancellation
 
-    def on_event(self, event: str, data: dict[str, Any]) -> None:
+    def on_event(self, event: RunEvent) -> None:
         """Take an event, and stop the run if that was asked for."""
-        if event == "execution_start" and self._stop.requested:
+        if isinstance(event, RunStarted) and self._stop.requested:
             # ComfyUI has just taken back every interrupt, one meant for this run included.
             comfy.interrupt()
-        super().on_event(event, data)
-        if event == "executing":
+        super().on_event(event)
+        if isinstance(event, NodeStarted):
             self._stop_if_requested()
 
-    def on_step(self, value: int, total: int, preview: Any, node_id: NodeId | None) -> None:  # noqa: ANN401
+    def on_step(
+        self, value: int, total: int, preview: Image | None, node_id: NodeId | None
+    ) -> None:
         """Take a step, and stop the run if that was asked for."""
         self._stop_if_requested()
         super().on_step(value, total, preview, node_id)

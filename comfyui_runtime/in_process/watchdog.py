@@ -1,7 +1,7 @@
 """Ends the process when a node holds it longer than any job may take.
 
-A call into C that keeps the interpreter's lock stops every thread of Python's: deadlines,
-cancellations and health checks with it. The timer here is one of faulthandler's, which runs
+A call into C that keeps the interpreter's lock stops every Python thread: deadlines,
+cancellations and health checks with it. The timer here is faulthandler's, which runs
 without the lock. It writes every thread's traceback to standard error and ends the process with
 status 1; whatever started the process starts another.
 """
@@ -46,6 +46,6 @@ class Watchdog:
             faulthandler.cancel_dump_traceback_later()
 
     def stand_down(self) -> None:
-        """Leave the work alone: the process goes on without it, or ends in its own way."""
+        """Leave the work alone: the process continues without it, or ends in its own way."""
         if self._enabled:
             faulthandler.cancel_dump_traceback_later()

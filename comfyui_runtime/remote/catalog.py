@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from comfyui_runtime.remote.client import NodeInfo, ServerClient
+    from comfyui_runtime.run.check import InputSpec
 
 _KEPT_SECONDS = 30.0
 
 
 class KnownClasses:
-    """What servers said of their node classes not long ago: lists of model files change."""
+    """Remembers node classes for a short time only, since lists of model files change."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -33,7 +34,7 @@ class KnownClasses:
 
 
 class ServerCatalog:
-    """A server's node classes, as :class:`comfyui_runtime.in_process.validate.NodeCatalog`."""
+    """A server's node classes, as :class:`comfyui_runtime.run.check.NodeCatalog`."""
 
     def __init__(self, client: ServerClient, known: KnownClasses) -> None:
         self._client = client
@@ -49,20 +50,24 @@ class ServerCatalog:
         return info is not None and info.output_node
 
     def load_failure(self, class_type: str) -> None:
-        """Return nothing: a server does not tell why a class is missing."""
+        """Return nothing: a server does not say why a class is missing."""
         del class_type
 
-    def input_spec(self, class_type: str, input_name: str) -> tuple[Any, ...] | None:
-        """Return how a class declares an input, ``(type or choices, options)``, if it does."""
+    def input_specs(self, class_type: str) -> dict[str, InputSpec]:
+        """Return how a class declares its inputs, by their names."""
         info = self._find(class_type)
-        for group in ("required", "optional"):
-            if info is not None and input_name in info.inputs.get(group, {}):
-                return tuple(info.inputs[group][input_name])
-        return None
+        declared = {} if info is None else info.inputs
+        groups = (declared.get("optional", {}), declared.get("required", {}))
+        return {
+            name: tuple(spec)
+            for group in groups
+            for name, spec in group.items()
+            if isinstance(spec, list | tuple)
+        }
 
     def is_checked(self, class_type: str, input_name: str) -> bool:
         """Say whether the server checks an input: it does where choices are declared as a list."""
-        spec = self.input_spec(class_type, input_name)
+        spec = self.input_specs(class_type).get(input_name)
         return spec is not None and isinstance(spec[0], list)
 
     def _find(self, class_type: str) -> NodeInfo | None:

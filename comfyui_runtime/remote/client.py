@@ -28,7 +28,7 @@ class _Answer(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
-class Refusal(_Answer):
+class Validation(_Answer):
     """What ComfyUI's validation found wrong with a graph; nothing, where both are empty.
 
     Attributes:
@@ -136,11 +136,11 @@ class ServerClient:
         path = f"{stored.subfolder}/{stored.name}" if stored.subfolder else stored.name
         return f"{path} [{stored.type}]"
 
-    def queue(self, prompt: Mapping[NodeId, Any], run_id: str) -> Refusal:
+    def queue(self, prompt: Mapping[NodeId, Any], run_id: str) -> Validation:
         """Queue a graph in API format, its events to go to the socket opened under ``run_id``."""
         body = {"prompt": prompt, "prompt_id": run_id, "client_id": run_id}
         response = self._call("POST", "/prompt", json=body, allowed=HTTPStatus.BAD_REQUEST)
-        return _parsed(Refusal, response)
+        return _parsed(Validation, response)
 
     def record(self, run_id: str) -> RunRecord | None:
         """Return a run's record, once it has ended."""
@@ -191,7 +191,7 @@ class ServerClient:
         if not response.ok and response.status_code != allowed:
             raise ServerUnreachableError(
                 f"The ComfyUI server answered {method} {path} with status "
-                f"{response.status_code}. Look into its log, and check COMFYUI_SERVER_URL.",
+                f"{response.status_code}. Check its log and check COMFYUI_SERVER_URL.",
                 status=response.status_code,
             )
         return response

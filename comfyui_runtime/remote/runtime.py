@@ -1,8 +1,8 @@
-"""Runs graphs on a ComfyUI server elsewhere, such as the one on one's own desk.
+"""Runs graphs on a ComfyUI server elsewhere, such as the one on a developer's desk.
 
-For development: graphs, parameters and errors behave as in-process, and nothing boots. What only a
-process can see of its own ComfyUI it does not do: nodes that lead to no output are not validated,
-model files are not checked by their headers, and there are no previews.
+For development: graphs, parameters and errors behave as in-process, and nothing boots. What needs
+ComfyUI in the same process is missing: nodes that lead to no output are not validated, model files
+are not checked by their headers, and there are no previews.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from comfyui_runtime.remote.client import ServerAddress, ServerClient
 from comfyui_runtime.remote.socket import ServerSocket
 from comfyui_runtime.remote.wait import ServerRun, wait_for_end
 from comfyui_runtime.run.check import check_nodes, raise_refusal
+from comfyui_runtime.run.messages import first_refusal, last_event
 from comfyui_runtime.run.outputs import FileOutput, ImageOutput, Output, collect_outputs
 from comfyui_runtime.run.picture_nodes import PICTURE_OUTPUTS, with_picture_nodes
 from comfyui_runtime.run.runtime import RunResult
@@ -113,7 +114,7 @@ class ServerRuntime:
                 run = ServerRun(run_id, client, socket, watch)
                 record = wait_for_end(run, cancellation, self._stop_grace)
             ended = time.perf_counter()
-            watch.raise_failure(record.status.messages)
+            watch.raise_failure(last_event(record.status.messages))
             outputs = _outputs(record, patched.graph, client)
         run_seconds = _run_seconds(record)
         with self._lock:
@@ -129,11 +130,11 @@ class ServerRuntime:
 
     @staticmethod
     def _queue(graph: Graph, catalog: ServerCatalog, client: ServerClient, run_id: str) -> None:
-        refusal = client.queue(graph.to_api(), run_id)
-        if refusal.node_errors and refusal.error is None:
-            # ComfyUI goes on with the outputs that are valid; any node's error is the graph's.
+        answer = client.queue(graph.to_api(), run_id)
+        if answer.node_errors and answer.error is None:
+            # ComfyUI would run the valid outputs; any node's error is the graph's.
             client.stop(run_id)
-        raise_refusal(graph, catalog, refusal.error, refusal.node_errors)
+        raise_refusal(graph, catalog, first_refusal(answer.error, answer.node_errors))
 
 
 class _ServerPictures:
@@ -182,7 +183,7 @@ def _as_picture(output: Output, graph: Graph) -> Output:
             pixels = np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
     except OSError as error:
         raise ServerUnreachableError(
-            f"The ComfyUI server sent {output.name} broken. Send the job again."
+            f"The ComfyUI server sent {output.name} damaged. Send the job again."
         ) from error
     return ImageOutput(output.node_id, PixelImage(pixels))
 

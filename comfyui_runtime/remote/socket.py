@@ -1,4 +1,4 @@
-"""The web socket on which a ComfyUI server tells what happens in a run."""
+"""The web socket on which a ComfyUI server reports what happens in a run."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class _Message(BaseModel):
 
 
 @dataclass(frozen=True)
-class ServerEvent:
-    """An event: ComfyUI's name for it, and its data."""
+class ServerMessage:
+    """A message: ComfyUI's name for it, and its data."""
 
     name: str
     data: dict[str, Any]
@@ -35,10 +35,11 @@ class ServerEvent:
 class ServerSocket:
     """A web socket that may be lost at any time, and is opened again. Use as a context manager.
 
-    Events that were sent while it was lost never come: who waits for one must ask by HTTP too.
+    Messages that were sent while it was lost never come: a caller that waits for one must ask over
+    HTTP too.
 
     Args:
-        client_id: Whose events to get.
+        client_id: Whose messages to get.
     """
 
     def __init__(self, address: ServerAddress, client_id: str) -> None:
@@ -61,8 +62,8 @@ class ServerSocket:
     ) -> None:
         self._drop()
 
-    def receive(self, timeout: float) -> ServerEvent | None:
-        """Return the next event, or ``None`` if none came within ``timeout`` seconds."""
+    def receive(self, timeout: float) -> ServerMessage | None:
+        """Return the next message, or ``None`` if none came within ``timeout`` seconds."""
         if self._socket is None and time.monotonic() - self._tried_at > _CONNECT_AGAIN_EVERY:
             self._connect()
         if self._socket is None:
@@ -76,7 +77,7 @@ class ServerSocket:
         except (websocket.WebSocketException, OSError):
             self._drop()
             return None
-        return _event(text)
+        return _message(text)
 
     def _connect(self) -> None:
         self._tried_at = time.monotonic()
@@ -91,7 +92,7 @@ class ServerSocket:
             self._socket = None
 
 
-def _event(text: str | bytes) -> ServerEvent | None:
+def _message(text: str | bytes) -> ServerMessage | None:
     """Read a message; previews, which are binary, are left out."""
     if isinstance(text, bytes):
         return None
@@ -99,4 +100,4 @@ def _event(text: str | bytes) -> ServerEvent | None:
         message = _Message.model_validate_json(text)
     except ValidationError:
         return None
-    return ServerEvent(message.type, message.data)
+    return ServerMessage(message.type, message.data)

@@ -1,4 +1,4 @@
-"""Waits for a run on a ComfyUI server to end, whatever gets lost on the way."""
+"""Waits for a run on a ComfyUI server to end, even if messages are lost."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import CancelledError, ServerUnreachableError
+from comfyui_runtime.run.messages import NodeStarted, StepDone, parse_message
 
 if TYPE_CHECKING:
     from comfyui_runtime.remote.client import RunRecord, ServerClient
-    from comfyui_runtime.remote.socket import ServerEvent, ServerSocket
+    from comfyui_runtime.remote.socket import ServerMessage, ServerSocket
     from comfyui_runtime.run.cancellation import Cancellation
     from comfyui_runtime.run.watch import RunWatch
 
@@ -32,8 +33,8 @@ class ServerRun:
 def wait_for_end(run: ServerRun, cancellation: Cancellation, stop_grace: float) -> RunRecord:
     """Return the record of a run once it has ended.
 
-    The socket's closing message is the quick way; the server is asked by HTTP as well, so that a
-    message that was lost costs seconds and not the job.
+    The socket's closing message is the fast path; the server is also asked over HTTP, so that a
+    lost message costs seconds and not the job.
 
     Args:
         cancellation: Stops the run on the server, on request or when its time is up.
@@ -42,12 +43,12 @@ def wait_for_end(run: ServerRun, cancellation: Cancellation, stop_grace: float) 
     Raises:
         ServiceError: The run was stopped before it began, or did not stop within the grace period:
             the cancellation's reason.
-        ServerUnreachableError: The server does not answer, or knows nothing of the run any more.
+        ServerUnreachableError: The server does not answer, or no longer knows the run.
     """
     asked_at = time.monotonic()
     while not cancellation.requested:
-        event = run.socket.receive(_LOOK_EVERY)
-        closing = event is not None and _take(event, run)
+        message = run.socket.receive(_LOOK_EVERY)
+        closing = message is not None and _take(message, run)
         if closing or time.monotonic() - asked_at > _ASK_EVERY:
             record = _ask(run)
             if record is not None:
@@ -61,8 +62,8 @@ def _stop(run: ServerRun, cancellation: Cancellation, give_up_at: float) -> RunR
         # Again each time: an interrupt that comes just before the run starts is lost.
         run.client.stop(run.run_id)
         for _ in range(5):
-            event = run.socket.receive(_LOOK_EVERY)
-            if event is not None and _take(event, run):
+            message = run.socket.receive(_LOOK_EVERY)
+            if message is not None and _take(message, run):
                 break
         record = run.client.record(run.run_id)
         if record is not None:
@@ -73,19 +74,19 @@ def _stop(run: ServerRun, cancellation: Cancellation, give_up_at: float) -> RunR
     raise CancelledError("The job was cancelled.")
 
 
-def _take(event: ServerEvent, run: ServerRun) -> bool:
-    """Hand an event to the watch; say whether it is the run's last."""
-    if event.data.get("prompt_id") != run.run_id:
+def _take(message: ServerMessage, run: ServerRun) -> bool:
+    """Hand what a message says to the watch; say whether it is the run's last."""
+    if message.data.get("prompt_id") != run.run_id:
         return False
-    match event.name, event.data:
-        case "executing", {"node": None}:
+    match parse_message(message.name, message.data):
+        case NodeStarted(None):
             return True
-        case "progress", {"value": int() | float() as value, "max": int() | float() as total}:
-            run.watch.on_step(int(value), int(total), None, event.data.get("node"))
-        case "executing", {"node": node}:
-            run.watch.on_event("executing", {"display_node": node, **event.data})
-        case _:
-            run.watch.on_event(event.name, event.data)
+        case StepDone(value, total, node_id):
+            run.watch.on_step(value, total, None, node_id)
+        case None:
+            pass
+        case event:
+            run.watch.on_event(event)
     return False
 
 
@@ -95,7 +96,7 @@ def _ask(run: ServerRun) -> RunRecord | None:
     record = run.client.record(run.run_id)
     if record is None and not queued:
         raise ServerUnreachableError(
-            "The ComfyUI server knows nothing of the job any more: it was started anew, or someone "
-            "cleared its queue. Send the job again."
+            "The ComfyUI server no longer knows the job: it was restarted, or someone cleared its "
+            "queue. Send the job again."
         )
     return record

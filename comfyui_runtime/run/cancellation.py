@@ -1,4 +1,4 @@
-"""A job's cancellation, asked for in one thread and obeyed in another."""
+"""A job's cancellation: requested in one thread, obeyed in another."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Cancellation:
         return self.cancelled or self.remaining == 0.0
 
     def check(self) -> None:
-        """Return while the job may go on.
+        """Return while the job may continue.
 
         Raises:
             ServiceError: The job was cancelled: a ``CancelledError``, or the reason given.

@@ -1,4 +1,4 @@
-"""Checks a patched graph against the node classes that are there, before anything runs."""
+"""Checks a patched graph against the installed node classes before anything runs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ if TYPE_CHECKING:
 
     from pydantic import JsonValue
 
+    from comfyui_runtime.run.messages import Refusal
     from comfyui_runtime.workflow.graph import Graph, NodeId
 
 _MOST_CHOICES = 40
-# What ComfyUI's loaders take (its folder_paths.supported_pt_extensions), and node packs' own.
+# What ComfyUI's loaders and those of node packs take.
 _MODEL_SUFFIXES = frozenset(
     {".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safetensors", ".pkl", ".sft", ".onnx", ".gguf"}
 )
 
 
+InputSpec = tuple[Any, ...]
+"""How a node class declares an input: ``(type or choices, options)``."""
+
+
 class NodeCatalog(Protocol):
-    """What is known of the node classes that graphs can name."""
+    """The node classes that graphs can name, and what they declare."""
 
     def has(self, class_type: str) -> bool:
         """Say whether there is such a class."""
@@ -33,8 +38,8 @@ class NodeCatalog(Protocol):
         """Return why the file of one of ComfyUI's own classes does not import, if that is so."""
         ...
 
-    def input_spec(self, class_type: str, input_name: str) -> tuple[Any, ...] | None:
-        """Return how a class declares an input, ``(type or choices, options)``, if it does."""
+    def input_specs(self, class_type: str) -> Mapping[str, InputSpec]:
+        """Return how a class declares its inputs, by their names. May be costly: ask once."""
         ...
 
     def is_checked(self, class_type: str, input_name: str) -> bool:
@@ -43,7 +48,7 @@ class NodeCatalog(Protocol):
 
 
 def check_nodes(graph: Graph, catalog: NodeCatalog, node_packs: Mapping[str, str]) -> None:
-    """Check what ComfyUI's own validation does not, or says less clearly.
+    """Check what ComfyUI's own validation does not check or reports less clearly.
 
     Args:
         node_packs: The pack that defines a class, where the workflow says so.
@@ -57,28 +62,18 @@ def check_nodes(graph: Graph, catalog: NodeCatalog, node_packs: Mapping[str, str
     _check_choices(graph, catalog)
 
 
-def raise_refusal(
-    graph: Graph,
-    catalog: NodeCatalog,
-    error: Mapping[str, Any] | None,
-    node_errors: Mapping[NodeId, Mapping[str, Any]],
-) -> None:
+def raise_refusal(graph: Graph, catalog: NodeCatalog, refusal: Refusal | None) -> None:
     """Return if ComfyUI's validation found nothing wrong.
-
-    Args:
-        error: Its error for the whole graph.
-        node_errors: Its errors by node.
 
     Raises:
         MissingModelError: A node names a model file that is not there.
         GraphError: Another error of a node, or of the whole graph.
     """
-    for node_id, report in node_errors.items():
-        raise _node_error(graph, catalog, node_id, report["errors"][0])
-    if error is not None:
-        raise GraphError(
-            f"ComfyUI refuses the graph: {error['message']}. {error['details']}".strip()
-        )
+    if refusal is None:
+        return
+    if refusal.node_id is None:
+        raise GraphError(f"ComfyUI refuses the graph: {refusal.text}. {refusal.details}".strip())
+    raise _node_error(graph, catalog, refusal.node_id, refusal)
 
 
 def _check_classes(graph: Graph, catalog: NodeCatalog, node_packs: Mapping[str, str]) -> None:
@@ -106,36 +101,35 @@ def _check_classes(graph: Graph, catalog: NodeCatalog, node_packs: Mapping[str, 
 
 
 def _node_error(
-    graph: Graph, catalog: NodeCatalog, node_id: NodeId, error: Mapping[str, Any]
+    graph: Graph, catalog: NodeCatalog, node_id: NodeId, refusal: Refusal
 ) -> GraphError | MissingModelError:
     node = graph.nodes[node_id]
-    extra = error.get("extra_info") or {}
-    input_name = str(extra.get("input_name") or "")
-    details: dict[str, JsonValue] = {
-        "node_id": node_id,
-        "class_type": node.class_type,
-        "title": node.title,
-        "input": input_name,
-        "type": error["type"],
-    }
-    if error["type"] == "value_not_in_list":
-        allowed = _choices(catalog.input_spec(node.class_type, input_name)) or []
-        return _not_among(graph, node_id, input_name, allowed)
-    at_input = f', input "{input_name}"' if input_name else ""
+    if refusal.is_unknown_choice:
+        spec = catalog.input_specs(node.class_type).get(refusal.input_name)
+        return _not_among(graph, node_id, refusal.input_name, _choices(spec) or [])
+    at_input = f', input "{refusal.input_name}"' if refusal.input_name else ""
     return GraphError(
-        f"ComfyUI refuses node {node_id} ({node.title}){at_input}: {error['message']}: "
-        f"{error['details']}.",
-        **details,
+        f"ComfyUI refuses node {node_id} ({node.title}){at_input}: {refusal.text}: "
+        f"{refusal.details}.",
+        node_id=node_id,
+        class_type=node.class_type,
+        title=node.title,
+        input=refusal.input_name,
+        type=refusal.kind,
     )
 
 
 def _check_choices(graph: Graph, catalog: NodeCatalog) -> None:
     """Check inputs that take one of a list; ComfyUI checks only those of its older node classes."""
     for node_id, node in graph.nodes.items():
-        for input_name, value in node.inputs.items():
-            if as_link(value) is not None or catalog.is_checked(node.class_type, input_name):
+        values = {name: value for name, value in node.inputs.items() if as_link(value) is None}
+        if not values:
+            continue
+        specs = catalog.input_specs(node.class_type)
+        for input_name, value in values.items():
+            if catalog.is_checked(node.class_type, input_name):
                 continue
-            choices = _choices(catalog.input_spec(node.class_type, input_name))
+            choices = _choices(specs.get(input_name))
             if choices is not None and value not in choices:
                 raise _not_among(graph, node_id, input_name, choices)
 
@@ -167,7 +161,7 @@ def _not_among(
     )
 
 
-def _choices(spec: tuple[Any, ...] | None) -> list[JsonValue] | None:
+def _choices(spec: InputSpec | None) -> list[JsonValue] | None:
     """Return what an input takes if it takes one of a list; ``None`` for any other input."""
     match spec:
         case [list() as choices, *_]:

@@ -1,13 +1,9 @@
-"""Model files: where they are looked for, and whether they can be what their names say."""
+"""Where model files are looked for, and whether they are what their names say."""
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
-
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
-from pydantic_core import PydanticCustomError
+from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import MissingModelError, ModelError
 
@@ -16,9 +12,9 @@ if TYPE_CHECKING:
 
     from comfyui_runtime.workflow.manifest import Model
 
-# A header larger than this is refused by the format's own reader (github.com/huggingface/
-# safetensors, "Format"): 100 MB.
-_MAX_HEADER = 100_000_000
+# How the safetensors library words its refusals (0.8); any other is about the header's content.
+_WRONG_SIZE = "incomplete metadata"
+_NO_HEADER = ("header too small", "header too large", "invalid header length")
 
 
 @dataclass(frozen=True)
@@ -26,8 +22,8 @@ class ModelFolders:
     """Where models are looked for.
 
     Attributes:
-        root: The ``models`` folder, with one folder a kind.
-        more: Further folders laid out alike, such as one on a mounted volume.
+        root: The ``models`` folder, with one folder per kind.
+        more: Further folders with the same layout, such as one on a mounted volume.
     """
 
     root: Path
@@ -43,7 +39,7 @@ class ModelFolders:
 
 
 def check_model_file(folders: ModelFolders, model: Model) -> None:
-    """Check that a model's file is there, whole, and of the right architecture.
+    """Check that a model's file exists, is complete, and has the right architecture.
 
     Raises:
         MissingModelError: No folder has it.
@@ -85,60 +81,34 @@ def check_content(path: Path, model: Model) -> None:
 def check_safetensors(path: Path) -> dict[str, tuple[int, ...]]:
     """Check a safetensors file by its header, and return each tensor's shape by its name.
 
-    Format: 8 bytes of header length, a JSON header with each tensor's place, the tensors without
-    gaps (github.com/huggingface/safetensors, "Format").
+    The library reads the header only and accepts what ComfyUI's loaders accept.
 
     Raises:
         ModelError: The file is truncated or is not a safetensors file.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
-        size, prefix, header = _read_header(path)
+        with path.open("rb") as file:
+            prefix = file.read(8)
+        with safe_open(path, framework="numpy") as tensors:
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118 - not a mapping
     except OSError as error:
-        raise _unusable(path, f"it cannot be read ({error.strerror})") from error
-    if not header:
-        raise _unusable(path, f"it is not a safetensors file ({_first_words(prefix)})")
-    try:
-        tensors = _Header.model_validate_json(header).__pydantic_extra__
-    except ValidationError as error:
-        raise _unusable(path, "its header cannot be read") from error
-    end = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
-    expected = len(prefix) + len(header) + end
-    if size != expected:
-        raise _unusable(path, f"it has {size} bytes where its header says {expected}")
-    return {name: tensor.shape for name, tensor in tensors.items()}
+        raise _unusable(path, f"it cannot be read ({error.strerror or error})") from error
+    except SafetensorError as error:
+        raise _unusable(path, _reason(str(error), path, prefix)) from error
 
 
-_Size = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
-
-
-class _Tensor(BaseModel):
-    """What the header says of one tensor; the offsets count from the end of the header."""
-
-    shape: tuple[_Size, ...]
-    data_offsets: tuple[_Size, _Size]
-
-    @field_validator("data_offsets")
-    @classmethod
-    def _ends_after_its_start(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if value[1] < value[0]:
-            raise PydanticCustomError("data_offsets", "a tensor ends before it starts")
-        return value
-
-
-class _Header(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-    metadata: JsonValue = Field(None, alias="__metadata__")
-    __pydantic_extra__: dict[str, _Tensor] = Field(init=False)
-
-
-def _read_header(path: Path) -> tuple[int, bytes, bytes]:
-    """Return the file's size, its first eight bytes, and the header; empty if it can be none."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0  # noqa: PLR2004
-        return size, prefix, file.read(length) if length <= min(size, _MAX_HEADER) else b""
+def _reason(refusal: str, path: Path, prefix: bytes) -> str:
+    """Return what the library's refusal means to the person who installed the file."""
+    if _WRONG_SIZE in refusal:
+        return (
+            f"it has {path.stat().st_size} bytes where its header says otherwise: it was cut "
+            "short, or something was appended to it"
+        )
+    if any(text in refusal for text in _NO_HEADER):
+        return f"it is not a safetensors file ({_first_words(prefix)})"
+    return f"its header cannot be read ({refusal.removeprefix('Error while deserializing ')})"
 
 
 def _first_words(prefix: bytes) -> str:

@@ -1,4 +1,4 @@
-"""What the output nodes of a graph made."""
+"""What the output nodes of a graph produced."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ ReadFile = Callable[[object], NamedFile | None]
 def collect_outputs(
     history: Mapping[NodeId, Mapping[str, Any]], read: ReadFile
 ) -> tuple[Output, ...]:
-    """Return what the output nodes made, in the order of their ids; pictures come first.
+    """Return what the output nodes produced, in the order of their ids; pictures come first.
 
     Args:
         history: ComfyUI's report of each output node: lists of ``{filename, subfolder, type}``
-            by kind (``images``, ``gifs``, ``audio``, ``video`` …), or pixels of our own node.
+            by kind (``images``, ``gifs``, ``audio``, ``video`` …), or pixels from our own node.
         read: Reads the file that an entry names.
     """
     ordered = sorted(history, key=_numeric_first)
@@ -81,7 +81,7 @@ def read_scratch_file(scratch: Path, entry: object) -> NamedFile | None:
 
 
 def clear_scratch(scratch: Path) -> None:
-    """Remove every file that the last run left."""
+    """Remove every file that the last run left behind."""
     for name in ("input", "output", "temp"):
         with os.scandir(scratch / name) as entries:
             for entry in entries:

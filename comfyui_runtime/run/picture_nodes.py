@@ -1,4 +1,4 @@
-"""Puts a runtime's way to give and take pictures into a graph."""
+"""Replaces a graph's picture nodes by those of the runtime that runs it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RUN_MARK = "run_id"
 
 
 class PictureNodes(Protocol):
-    """Makes the nodes by which a runtime gives and takes pictures."""
+    """Creates the nodes through which a runtime gives and takes pictures."""
 
     def input_node(self, node: Node, image: PixelImage) -> Node:
         """Return the node that gives an image, in place of the graph's own."""

@@ -20,9 +20,9 @@ class Progress:
         node_id: The node that runs.
         class_type: Its class.
         title: Its title in the workflow.
-        step: Steps of this node that are done.
-        steps: Steps of this node in all; 1 for a node that does not count any.
-        fraction: Share of the graph that is done, 0 to 1; it never falls.
+        step: Completed steps of this node.
+        steps: Total steps of this node; 1 for a node that reports none.
+        fraction: Completed share of the graph, from 0 to 1; it never decreases.
         preview: The sampler's picture so far, where previews are on and the step made one.
     """
 

@@ -1,4 +1,4 @@
-"""What the handler knows of a runtime: the protocol, and what a run made."""
+"""What the handler knows of a runtime: the protocol, and the result of a run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run made.
+    """The result of a run.
 
     Attributes:
         outputs: In order; at least one.
         cached_nodes: Nodes whose outputs were kept from an earlier run, as ComfyUI reports them.
         node_seconds: Seconds that each executed node took.
         validate_seconds: Seconds of validation.
-        run_seconds: Seconds on the device, validation not counted.
+        run_seconds: Seconds on the device, without validation.
         queue_seconds: Seconds that the run waited for earlier ones.
     """
 

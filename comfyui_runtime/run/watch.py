@@ -1,26 +1,32 @@
-"""Follows one run by ComfyUI's events: progress out, and what went wrong in the end."""
+"""Follows one run by its events: progress out, and at the end what went wrong."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import NodeError, NodeInterruptedError, OutOfMemoryError, ServiceError
+from comfyui_runtime.run.messages import NodeFailed, NodesCached, NodeStarted, RunInterrupted
 from comfyui_runtime.run.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from PIL.Image import Image
+    from pydantic import JsonValue
 
     from comfyui_runtime.run.cancellation import Cancellation
+    from comfyui_runtime.run.messages import RunEvent
     from comfyui_runtime.run.progress import OnProgress
     from comfyui_runtime.workflow.graph import Graph, NodeId
 
-# The names under which ComfyUI reports that memory ran out (torch's own changed with its 2.5).
-_OUT_OF_MEMORY = frozenset({"torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError", "MemoryError"})
-
 
 class RunWatch:
-    """Takes ComfyUI's events of one run, wherever ComfyUI runs."""
+    """Takes the events of one run, wherever ComfyUI runs.
+
+    Attributes:
+        cached_nodes: Nodes whose outputs were kept from an earlier run.
+        node_seconds: Seconds that each executed node took.
+        out_of_memory: Whether the run failed because memory ran out.
+    """
 
     def __init__(
         self, graph: Graph, cancellation: Cancellation, on_progress: OnProgress | None
@@ -32,26 +38,27 @@ class RunWatch:
         self._node_started = 0.0
         self._done: set[NodeId] = set()
         self._fraction = 0.0
-        self._blocked: dict[str, Any] | None = None
+        self._failure: NodeFailed | None = None
         self.cached_nodes: list[NodeId] = []
         self.node_seconds: dict[NodeId, float] = {}
         self.out_of_memory = False
 
-    def on_event(self, event: str, data: dict[str, Any]) -> None:
-        """Take an event that ComfyUI sends to its web page."""
+    def on_event(self, event: RunEvent) -> None:
+        """Take an event."""
         match event:
-            case "execution_cached":
-                self.cached_nodes = list(data["nodes"])
-                self._done.update(self.cached_nodes)
-            case "executing":
-                self._enter(self._graph_node_id(data["display_node"]))
-            case "execution_error":
-                self._blocked = data
+            case NodesCached(node_ids):
+                self.cached_nodes = list(node_ids)
+                self._done.update(node_ids)
+            case NodeStarted(node_id):
+                self._enter(self._graph_node_id(node_id))
+            case NodeFailed():
+                self._failure = event
 
-    def on_step(self, value: int, total: int, preview: Any, node_id: NodeId | None) -> None:  # noqa: ANN401
-        """Take a step that a node reports."""
-        image = preview[1] if preview else None
-        self._report(self._graph_node_id(node_id) or self._node_id, value, total, image)
+    def on_step(
+        self, value: int, total: int, preview: Image | None, node_id: NodeId | None
+    ) -> None:
+        """Take a step that a node reports: ``value`` of ``total`` are done."""
+        self._report(self._graph_node_id(node_id) or self._node_id, value, total, preview)
 
     def where(self) -> dict[str, str | None]:
         """Return id, class and title of the node that runs."""
@@ -61,7 +68,7 @@ class RunWatch:
         return {"node_id": self._node_id, "class_type": node.class_type, "title": node.title}
 
     def escaped(self, error: BaseException) -> NodeError:
-        """Return the failure of a run that an exception left without ComfyUI's taking notice."""
+        """Return the failure of a run that ended by an exception which ComfyUI does not handle."""
         where = self.where()
         place = f"node {where['node_id']} ({where['title']})" if where["node_id"] else "a node"
         kind = type(error).__name__
@@ -69,25 +76,29 @@ class RunWatch:
         self._leave()
         return NodeError(
             f"{place[0].upper()}{place[1:]} raised {text}, which would end the process; the "
-            "worker goes on. Report it to the author of the node's pack.",
+            "worker continues. Report it to the author of the node's pack.",
             **where,
             type=kind,
         )
 
-    def raise_failure(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    def raise_failure(self, last_event: RunEvent | None) -> None:
         """Return if the run ended well, else raise what ended it.
 
         Args:
-            messages: The executor's status messages.
+            last_event: How the executor says that the run ended.
+
+        Raises:
+            OutOfMemoryError: The device ran out of memory.
+            NodeError: A node raised an exception, or blocked its output.
+            NodeInterruptedError: A node interrupted the run.
+            ServiceError: The run was cancelled or timed out.
         """
         self._leave()
-        last_event, data = list(messages)[-1]
-        if last_event == "execution_error":
-            raise self._node_error(data)
-        if last_event == "execution_interrupted":
-            raise self._interruption(data)
-        if self._blocked is not None:
-            raise self._node_error(self._blocked)
+        if isinstance(last_event, RunInterrupted):
+            raise self._interruption(last_event)
+        failure = last_event if isinstance(last_event, NodeFailed) else self._failure
+        if failure is not None:
+            raise self._node_error(failure)
 
     def _enter(self, node_id: NodeId | None) -> None:
         self._leave()
@@ -106,7 +117,9 @@ class RunWatch:
         """Return the id if it is one of the workflow's graph and not of an expanded node's."""
         return node_id if node_id in self._graph.nodes else None
 
-    def _report(self, node_id: NodeId | None, value: int, total: int, preview: Any) -> None:  # noqa: ANN401
+    def _report(
+        self, node_id: NodeId | None, value: int, total: int, preview: Image | None
+    ) -> None:
         if self._on_progress is None or node_id is None:
             return
         steps = max(int(total), 1)
@@ -119,31 +132,36 @@ class RunWatch:
             )
         )
 
-    def _place(self, data: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        node_id = data["node_id"]
-        node = self._graph.nodes.get(node_id)
-        title = node.title if node else data["node_type"]
-        details = {"node_id": node_id, "class_type": data["node_type"], "title": title}
-        return f"node {node_id} ({title})", details
-
-    def _node_error(self, data: dict[str, Any]) -> ServiceError:
-        place, details = self._place(data)
-        kind = str(data["exception_type"])
-        text = str(data["exception_message"]).strip()
-        if kind in _OUT_OF_MEMORY:
+    def _node_error(self, failure: NodeFailed) -> ServiceError:
+        place, details = self._place(failure.node_id, failure.class_type)
+        if failure.out_of_memory:
             self.out_of_memory = True
             return OutOfMemoryError(
                 f"The device ran out of memory in {place}. Ask for fewer pixels, use a GPU with "
                 "more memory, or set COMFYUI_VRAM_MODE=low.",
                 **details,
             )
-        return NodeError(f"{place[0].upper()}{place[1:]} failed: {text}", **details, type=kind)
+        return NodeError(
+            f"{place[0].upper()}{place[1:]} failed: {failure.text}",
+            **details,
+            type=failure.exception,
+        )
 
-    def _interruption(self, data: dict[str, Any]) -> ServiceError:
-        place, details = self._place(data)
+    def _interruption(self, event: RunInterrupted) -> ServiceError:
+        place, details = self._place(event.node_id, event.class_type)
         try:
             self._cancellation.check()
         except ServiceError as error:
             error.details.update(details)
             return error
         return NodeInterruptedError(f"The run was interrupted from inside {place}.", **details)
+
+    def _place(self, node_id: NodeId, class_type: str) -> tuple[str, dict[str, JsonValue]]:
+        node = self._graph.nodes.get(node_id)
+        title = node.title if node else class_type
+        details: dict[str, JsonValue] = {
+            "node_id": node_id,
+            "class_type": class_type,
+            "title": title,
+        }
+        return f"node {node_id} ({title})", details

@@ -43,7 +43,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes by id. Every change makes a new graph."""
+    """Nodes by id. Every change returns a new graph."""
 
     nodes: Mapping[NodeId, Node]
 
@@ -53,7 +53,7 @@ class Graph:
         return self.with_node(node_id, replace(node, inputs={**node.inputs, name: value}))
 
     def with_node(self, node_id: NodeId, node: Node) -> Graph:
-        """Return the graph with one node put in, in place of the one with its id."""
+        """Return the graph with one node added, replacing any with the same id."""
         return Graph({**self.nodes, node_id: node})
 
     def without_node(self, node_id: NodeId) -> Graph:
@@ -65,7 +65,7 @@ class Graph:
         return {link.node_id for node in self.nodes.values() for _, link in node.links()}
 
     def to_api(self) -> dict[str, dict[str, Any]]:
-        """Return the graph as ComfyUI takes it, to do with as it likes."""
+        """Return a copy of the graph in the form that ComfyUI takes."""
         return {
             node_id: {
                 "class_type": node.class_type,

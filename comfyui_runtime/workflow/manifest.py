@@ -47,7 +47,7 @@ class ImageInput(BaseModel):
 
 
 class Branch(BaseModel):
-    """A part of the graph that is taken out where it would do nothing.
+    """A part of the graph that is removed where it would do nothing.
 
     Nodes that fed only what was taken out go with it.
 
@@ -170,8 +170,8 @@ def _not_there(folder: Path, name: str) -> UnknownWorkflowError | WorkflowError:
     )
 
 
-# Every job loads its workflow, so that a changed file counts at once; the same bytes are parsed
-# once. The texts are small.
+# Every job loads its workflow, so that a changed file takes effect at once; the same bytes are
+# parsed once. The texts are small.
 @functools.lru_cache(maxsize=64)
 def _parse(name: str, manifest_bytes: bytes, graph_bytes: bytes) -> Workflow:
     manifest = _parse_manifest(name, manifest_bytes)

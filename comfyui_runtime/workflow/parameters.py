@@ -178,7 +178,7 @@ class Parameters(BaseModel):
 def resolve_parameters(
     parameters: Mapping[str, Parameter], given: Mapping[str, object]
 ) -> dict[str, ParameterValue]:
-    """Return every parameter's value: what was given where it is allowed, else the default.
+    """Return every parameter's value: the given one if it is allowed, else the default.
 
     Raises:
         ParameterError: A name is unknown, or a value is of the wrong type or out of range.

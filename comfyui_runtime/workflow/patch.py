@@ -51,14 +51,14 @@ def patch(
     values: Mapping[str, ParameterValue],
     images: Mapping[str, PixelImage],
 ) -> PatchedGraph:
-    """Return the workflow's graph with values and images in it and idle branches taken out.
+    """Return the workflow's graph with values and images put in and idle branches removed.
 
     Args:
         values: Every parameter's value, as ``resolve_parameters`` returns them.
         images: The caller's images by name, as ``check_image_names`` accepted them.
 
     Raises:
-        WorkflowError: What is left of the graph has a link that leads nowhere.
+        WorkflowError: The resulting graph has a link that leads nowhere.
     """
     graph = _patch_graph(workflow, values, set(images))
     by_node = {
@@ -150,7 +150,7 @@ def _bypass(graph: Graph, bypassed: NodeId, stand_ins: Mapping[int, str]) -> Gra
 
 
 def _drop_idle(graph: Graph, fed_others: set[NodeId]) -> Graph:
-    """Drop the nodes that fed others before and feed none now, until none is left."""
+    """Remove the nodes whose outputs are no longer used, until every node's are."""
     while idle := (fed_others & graph.nodes.keys()) - graph.linked_ids():
         for node_id in idle:
             graph = graph.without_node(node_id)

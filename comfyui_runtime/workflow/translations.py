@@ -1,4 +1,4 @@
-"""A workflow's words in other languages, for those who show them to people.
+"""A workflow's titles and descriptions in other languages, for pages that show them.
 
 ``workflows/<name>/manifest.<language>.toml`` says in that language what the manifest says in
 English; see :class:`Translation`. What it leaves out stays English.
@@ -50,7 +50,7 @@ class Translation(_Words):
 def load_translations(folder: Path, name: str, manifest: Manifest) -> dict[str, Translation]:
     """Load the translations of ``folder/name`` by their language's code, such as ``zh``.
 
-    One that cannot be used is left out, and the log says why: the workflow runs without it.
+    A translation that cannot be used is logged and ignored: the workflow runs without it.
     """
     found = {}
     for path in sorted((folder / name).glob("manifest.*.toml")):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import httpcore
 
 from handler.inputs.decode import decode_image
+from handler.inputs.guard import Resolver, resolve_with_system
 from handler.inputs.http import HttpReader
-from handler.inputs.network import Resolver, resolve_with_system
 from handler.inputs.objects import ObjectReader
 from handler.inputs.source import HttpSource, InlineSource, ObjectSource, parse_source
 from handler.inputs.time_limit import TimeLimit

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import functools
 import logging
+import socket
+import ssl
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import httpcore
 
-from handler.contract.errors import FetchError, InputTooLargeError
-from handler.inputs.addresses import AddressGuard
-from handler.inputs.http_failures import TransientFetchError, explain_failures, status_error
-from handler.inputs.network import GuardedNetwork
+from handler.contract.errors import (
+    FetchError,
+    FetchUnavailableError,
+    ForbiddenAddressError,
+    InputTooLargeError,
+)
+from handler.inputs.guard import AddressGuard, GuardedNetwork, RefusedAddressError
 
 if TYPE_CHECKING:
-    import ssl
+    from collections.abc import Iterator
 
-    from handler.inputs.network import Resolver
+    from handler.inputs.guard import Resolver
+    from handler.inputs.source import HttpUrl
     from handler.inputs.time_limit import TimeLimit
-    from handler.inputs.urls import HttpUrl
     from handler.settings import Settings
 
 CONNECT_TIMEOUT = 5.0
@@ -29,6 +35,7 @@ SILENCE_TIMEOUT = 10.0
 RETRY_PAUSES = (0.2, 0.6)
 """Seconds to wait before each further attempt after a failure that may be over soon."""
 
+_TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEADERS = (
     ("User-Agent", "serverless-comfyui"),
@@ -41,10 +48,10 @@ _logger = logging.getLogger(__name__)
 
 
 class HttpReader:
-    """Reads the body behind a URL. Safe to use from several threads at once.
+    """Reads the body at a URL. Safe to use from several threads at once.
 
-    Each request has a connection of its own: the addresses that callers give rarely share a
-    host, and so a connection can hold its fetch's time limit, and none is left open.
+    Each request has its own connection: the addresses that callers give rarely share a host, a
+    connection can hold its fetch's time limit, and none is left open.
 
     Args:
         settings: Limits and allowed hosts.
@@ -70,7 +77,7 @@ class HttpReader:
 
         Args:
             name: The image's name in the event, for messages.
-            url: Where it is said to be.
+            url: Where the image is said to be.
             limit: Time for all attempts together.
 
         Raises:
@@ -94,7 +101,7 @@ class HttpReader:
     def _follow(self, name: str, url: HttpUrl, limit: TimeLimit) -> bytes:
         network = GuardedNetwork(self._guard, limit, self._resolve, self._network)
         for _ in range(self._max_redirects + 1):
-            with explain_failures(name, url, limit):
+            with _explain_failures(name, url, limit):
                 answer = self._get(name, url, network)
             if isinstance(answer, bytes):
                 return answer
@@ -125,7 +132,7 @@ class HttpReader:
             if response.status in _REDIRECTS:
                 return _redirect(name, url, response)
             if response.status != HTTPStatus.OK:
-                raise status_error(name, url, response.status)
+                raise _status_error(name, url, response.status)
             return self._body(name, url, response)
 
     def _body(self, name: str, url: HttpUrl, response: httpcore.Response) -> bytes:
@@ -157,7 +164,7 @@ class HttpReader:
 def _redirect(name: str, url: HttpUrl, response: httpcore.Response) -> HttpUrl:
     location = _header(response, b"location")
     if location is None:
-        raise status_error(name, url, response.status)
+        raise _status_error(name, url, response.status)
     try:
         return _next_address(url, location.decode("utf-8", "replace"))
     except ValueError as error:
@@ -172,7 +179,7 @@ def _redirect(name: str, url: HttpUrl, response: httpcore.Response) -> HttpUrl:
 def _next_address(url: HttpUrl, location: str) -> HttpUrl:
     following = url.join(location)
     if url.scheme == "https" and following.scheme == "http":
-        # Whoever gives an https address relies on nobody on the way seeing the address or
+        # A caller that gives an https address relies on nobody on the way seeing the address or
         # changing the picture. A server cannot waive that; the caller can, by giving http.
         raise ValueError("it leads from https to http")
     return following
@@ -180,3 +187,104 @@ def _next_address(url: HttpUrl, location: str) -> HttpUrl:
 
 def _header(response: httpcore.Response, name: bytes) -> bytes | None:
     return next((value for key, value in response.headers if key.lower() == name), None)
+
+
+class TransientFetchError(FetchUnavailableError):
+    """A failure worth another attempt within the same fetch."""
+
+
+@contextmanager
+def _explain_failures(name: str, url: HttpUrl, limit: TimeLimit) -> Iterator[None]:
+    """Turn what the network raises into errors that name the image and say what to change.
+
+    Args:
+        name: The image's name in the event.
+        url: The address being fetched.
+        limit: The fetch's time.
+
+    Raises:
+        ForbiddenAddressError: The host has a refused address.
+        TransientFetchError: The connection failed; another attempt may not.
+        FetchUnavailableError: The host is unknown, or the time is up.
+        FetchError: The server's certificate is not valid for its name.
+    """
+    try:
+        yield
+    except RefusedAddressError as error:
+        raise ForbiddenAddressError(
+            f"Image {name!r}: the host of {url.shown} has {error.kind}, which this worker must not "
+            "fetch from. Use a public address or send the image inline; an operator can allow "
+            "the host in INPUT_ALLOWED_HOSTS.",
+            image=name,
+            url=url.shown,
+            host=url.host,
+        ) from error
+    except socket.gaierror as error:
+        again = error.errno == socket.EAI_AGAIN
+        raise (TransientFetchError if again else FetchUnavailableError)(
+            f"Image {name!r}: the host name {url.host!r} could not be resolved. Check its "
+            "spelling; if it is right, send the job again later.",
+            image=name,
+            url=url.shown,
+            host=url.host,
+        ) from error
+    except TimeoutError as error:
+        raise FetchUnavailableError(
+            f"Image {name!r}: {url.shown} did not arrive within {limit.seconds:g} s. Use a faster "
+            "server or a smaller file, or raise INPUT_TIMEOUT_SECONDS.",
+            image=name,
+            url=url.shown,
+            timeout_seconds=limit.seconds,
+        ) from error
+    except (httpcore.ReadTimeout, httpcore.WriteTimeout) as error:
+        raise FetchUnavailableError(
+            f"Image {name!r}: {url.shown} stopped answering. Check that server, or send the job "
+            "again later.",
+            image=name,
+            url=url.shown,
+        ) from error
+    except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in error.args):
+            raise FetchError(
+                f"Image {name!r}: the TLS certificate of {url.host!r} is not valid for that name "
+                "or not from a known authority. Use an address with a valid certificate.",
+                image=name,
+                url=url.shown,
+                host=url.host,
+            ) from error
+        raise TransientFetchError(
+            f"Image {name!r}: nothing answers at {url.authority}. Check host, port and scheme; if "
+            "they are right, send the job again later.",
+            image=name,
+            url=url.shown,
+            host=url.host,
+        ) from error
+    except (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError) as error:
+        raise TransientFetchError(
+            f"Image {name!r}: {url.shown} ended its answer early, or did not answer in HTTP. Check "
+            "that server, or send the job again later.",
+            image=name,
+            url=url.shown,
+        ) from error
+
+
+def _status_error(name: str, url: HttpUrl, status: int) -> FetchError:
+    """Make the error for a status that is neither 200 nor a redirect.
+
+    Args:
+        name: The image's name in the event.
+        url: The address that answered.
+        status: HTTP status code.
+    """
+    kind: type[FetchError] = FetchError
+    advice = "Check the address and, if it is a signed one, that it has not expired."
+    if status in _TRANSIENT_STATUSES:
+        kind, advice = TransientFetchError, "Send the job again later."
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
+        kind, advice = FetchUnavailableError, "Send the job again later."
+    return kind(
+        f"Image {name!r}: {url.shown} answered with status {status} instead of 200. {advice}",
+        image=name,
+        url=url.shown,
+        status=status,
+    )

@@ -1,4 +1,4 @@
-"""Photos on this machine's disk, put into the event as a caller elsewhere would send them."""
+"""Photos on this machine's disk, put into the event as a remote caller would send them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ def inline_local_image(source: str, folder: Path = Path()) -> str:
     """Return an image's source as an event may hold it: a file becomes a data URI.
 
     Args:
-        source: A file's path, or whatever an event's image may be, which is returned as it is.
+        source: A file's path, or anything else that an event allows, which is
+            returned unchanged.
         folder: What a relative path is relative to.
 
     Raises:

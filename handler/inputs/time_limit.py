@@ -33,7 +33,7 @@ class TimeLimit:
         return own if job is None else min(own, job)
 
     def check(self) -> None:
-        """Return while the fetch may go on.
+        """Return while the fetch may continue.
 
         Raises:
             CancelledError: The job was cancelled.
@@ -53,7 +53,7 @@ class TimeLimit:
             TimeoutError: The fetch's own time is up.
         """
         self.check()
-        # The clock goes on after the check, and sockets read 0 as "do not wait at all".
+        # Time passes after the check, and sockets read 0 as "do not wait at all".
         return max(0.001, min(longest, self.remaining))
 
     def pause(self, seconds: float) -> None:

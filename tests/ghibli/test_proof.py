@@ -142,7 +142,8 @@ def pictures(
 ) -> dict[str, Picture]:
     base_dir = tmp_path_factory.mktemp("base")
     (base_dir / "custom_nodes").mkdir()
-    shutil.copytree(NODE_PACKS / "test_nodes", base_dir / "custom_nodes" / "test_nodes")
+    for pack in (NODE_PACKS / "test_nodes", PROJECT / "node_packs" / "wd14_tags"):
+        shutil.copytree(pack, base_dir / "custom_nodes" / pack.name)
     environment = {
         **os.environ,
         "COMFYUI_DIR": str(comfyui_dir),

@@ -137,3 +137,26 @@ def test_folders_of_the_environment_are_used_and_seen_from_where_it_was_called(
         "temp",
         "user",
     }
+
+
+def test_the_projects_own_packs_are_linked_into_custom_nodes(
+    project, repository, environment, make_wheel
+):
+    make_wheel("torch", "2.14.1")
+    project.write("node_packs/own/__init__.py", "")
+    for _ in range(2):
+        done = project.run("--only", "comfyui")
+        assert done.returncode == 0, done.stdout
+        assert (project.custom_nodes / "own").readlink() == project.folder / "node_packs" / "own"
+
+
+def test_a_users_own_pack_of_the_same_name_is_never_replaced(
+    project, repository, environment, make_wheel
+):
+    make_wheel("torch", "2.14.1")
+    project.write("node_packs/own/__init__.py", "")
+    users = project.write(".comfyui/base/custom_nodes/own/__init__.py", "")
+    done = project.run("--only", "comfyui")
+    assert done.returncode == 1
+    assert "custom_nodes/own is there, but not of this script's making" in done.stdout
+    assert users.exists()

@@ -1,27 +1,34 @@
-"""The one seam: all that this project touches of ComfyUI's own modules.
+"""The one seam: only here are modules, options and errors of ComfyUI named.
+
+Its messages about a run, which a server elsewhere sends too, are read in
+:mod:`comfyui_runtime.run.messages`.
 
 Checked against ComfyUI 0.3.75. ComfyUI is a program rather than a library: its modules are
 top-level names (``nodes``, ``execution``, ``server`` …) found through ``sys.path``, and they read
-their options from ``sys.argv`` when first imported. Hence imports by name, here and nowhere else.
+their options from ``sys.argv`` when first imported. Hence imports by name.
 """
 
-from comfyui_runtime.in_process.comfy.arguments import make_imports_lazy, parse_arguments
+from comfyui_runtime.in_process.comfy.arguments import (
+    command_line,
+    make_imports_lazy,
+    parse_arguments,
+)
 from comfyui_runtime.in_process.comfy.classes import (
     checks_itself,
-    input_spec,
+    index_of_loaded_nodes,
+    input_specs,
     is_output_class,
     load_failure,
-    modules_of_core_nodes,
     node_class_names,
     node_classes,
 )
 from comfyui_runtime.in_process.comfy.device import (
-    cuda_index,
     device_name,
     free_memory,
     import_torch,
 )
 from comfyui_runtime.in_process.comfy.execution import (
+    Executor,
     import_execution,
     install_progress_hook,
     interrupt,
@@ -30,8 +37,7 @@ from comfyui_runtime.in_process.comfy.execution import (
     validate,
 )
 from comfyui_runtime.in_process.comfy.folders import (
-    folder_roots,
-    model_names,
+    add_model_dirs,
     model_path,
     node_pack_paths,
     set_folders,
@@ -45,24 +51,25 @@ from comfyui_runtime.in_process.comfy.node_files import (
     register_nodes,
     run_prestartup_script,
 )
-from comfyui_runtime.in_process.comfy.server import CLIENT_ID, RunEvents, make_server
+from comfyui_runtime.in_process.comfy.server import RunEvents, make_server
 from comfyui_runtime.in_process.comfy.source import SUPPORTED_VERSION, check_source
 
 __all__ = [
-    "CLIENT_ID",
     "SUPPORTED_VERSION",
+    "Executor",
     "LoopRunner",
     "RunEvents",
+    "add_model_dirs",
     "check_source",
     "checks_itself",
-    "cuda_index",
+    "command_line",
     "device_name",
-    "folder_roots",
     "free_memory",
     "import_execution",
     "import_torch",
     "index_core_nodes",
-    "input_spec",
+    "index_of_loaded_nodes",
+    "input_specs",
     "install_progress_hook",
     "interrupt",
     "is_output_class",
@@ -72,9 +79,7 @@ __all__ = [
     "make_executor",
     "make_imports_lazy",
     "make_server",
-    "model_names",
     "model_path",
-    "modules_of_core_nodes",
     "node_class_names",
     "node_classes",
     "node_pack_paths",

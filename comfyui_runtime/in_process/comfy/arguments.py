@@ -1,4 +1,4 @@
-"""ComfyUI's options: how it is told them, and that its modules are lazy from then on."""
+"""ComfyUI's options, and which of its modules are executed only when they are used."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import BootError
+from comfyui_runtime.in_process.comfy.lazy_imports import LazyImports
 from comfyui_runtime.in_process.comfy.node_files import outside_inference
 from comfyui_runtime.in_process.comfy.server import RunEvents, make_server
-from comfyui_runtime.in_process.lazy_imports import LazyImports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
+    from comfyui_runtime.in_process.options import BootOptions, VramMode
 
 # Executed when a graph first needs them; together they take three quarters of ComfyUI's start.
 _LAZY_MODULES = (
@@ -39,12 +41,45 @@ _LAZY_MODULES = (
     "torch.distributed.tensor",
 )
 
+_VRAM_FLAGS: dict[VramMode, tuple[str, ...]] = {
+    "auto": (),
+    "high": ("--highvram",),
+    "normal": ("--normalvram",),
+    "low": ("--lowvram",),
+    "none": ("--novram",),
+}
+
 
 def make_imports_lazy(events: RunEvents) -> None:
     """Have ComfyUI's large parts, and libraries that few graphs need, executed at first use."""
     LazyImports(
         _LAZY_MODULES, around=outside_inference, after={"server": lambda: make_server(events)}
     ).install()
+
+
+def command_line(options: BootOptions, web_root: Path) -> list[str]:
+    """Return the arguments for ComfyUI's own parser.
+
+    Args:
+        web_root: An empty folder; it keeps ComfyUI from looking for its front end.
+    """
+    return [
+        "--base-directory",
+        str(options.base_dir),
+        "--front-end-root",
+        str(web_root),
+        "--database-url",
+        "sqlite:///:memory:",
+        # Graphs may hold other people's prompts; a caller that wants its own embedded asks for it.
+        "--disable-metadata",
+        "--preview-method",
+        "latent2rgb" if options.previews else "none",
+        *(() if options.api_nodes else ("--disable-api-nodes",)),
+        *(("--cpu",) if options.device == "cpu" else ()),
+        *(_VRAM_FLAGS[options.vram_mode]),
+        *(("--cache-lru", str(options.cache_lru)) if options.cache_lru else ()),
+        *options.extra_args,
+    ]
 
 
 def parse_arguments(argv: list[str]) -> None:

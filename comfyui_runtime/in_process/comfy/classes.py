@@ -6,7 +6,8 @@ import importlib
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from comfyui_runtime.in_process.node_classes import LazyNodeClasses
+from comfyui_runtime.in_process.comfy.lazy_classes import LazyNodeClasses
+from comfyui_runtime.in_process.comfy.node_index import NodeIndex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,17 +25,21 @@ def node_class_names() -> frozenset[str]:
     return classes.known_names() if isinstance(classes, LazyNodeClasses) else frozenset(classes)
 
 
-def modules_of_core_nodes() -> dict[str, str]:
-    """Return for each class of ComfyUI's node files ``<folder>.<file without .py>``."""
-    modules = {
-        class_type: str(getattr(node_class, "RELATIVE_PYTHON_MODULE", ""))
-        for class_type, node_class in node_classes().items()
-    }
-    return {
-        class_type: module
-        for class_type, module in modules.items()
-        if module.startswith(("comfy_extras.", "comfy_api_nodes."))
-    }
+def index_of_loaded_nodes(comfyui_version: str) -> NodeIndex:
+    """Return which of ComfyUI's node files defines which of the registered classes."""
+    files: dict[str, dict[str, list[str]]] = {"comfy_extras": {}, "comfy_api_nodes": {}}
+    for class_type, node_class in node_classes().items():
+        module = str(getattr(node_class, "RELATIVE_PYTHON_MODULE", ""))
+        folder, _, name = module.partition(".")
+        if folder in files:
+            files[folder].setdefault(f"{name}.py", []).append(class_type)
+    return NodeIndex.model_validate(
+        {
+            "comfyui_version": comfyui_version,
+            "extras": files["comfy_extras"],
+            "api_nodes": files["comfy_api_nodes"],
+        }
+    )
 
 
 def load_failure(class_type: str) -> str | None:
@@ -43,13 +48,19 @@ def load_failure(class_type: str) -> str | None:
     return classes.failure(class_type) if isinstance(classes, LazyNodeClasses) else None
 
 
-def input_spec(class_type: str, input_name: str) -> tuple[Any, ...] | None:
-    """Return how a node class declares an input, ``(type or choices, options)``, if it does."""
-    inputs = node_classes()[class_type].INPUT_TYPES()
-    for group in ("required", "optional"):
-        if input_name in inputs.get(group, {}):
-            return tuple(inputs[group][input_name])
-    return None
+def input_specs(class_type: str) -> dict[str, tuple[Any, ...]]:
+    """Return how a node class declares its inputs, each ``(type or choices, options)``.
+
+    Nodes that offer files look through folders for this.
+    """
+    declared = node_classes()[class_type].INPUT_TYPES()
+    groups = (declared.get("optional", {}), declared.get("required", {}))
+    return {
+        name: tuple(spec)
+        for group in groups
+        for name, spec in group.items()
+        if isinstance(spec, list | tuple)
+    }
 
 
 def checks_itself(class_type: str, input_name: str) -> bool:

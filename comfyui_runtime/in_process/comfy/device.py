@@ -32,12 +32,6 @@ def free_memory() -> None:
     importlib.import_module("comfy.model_management").soft_empty_cache()
 
 
-def cuda_index() -> int | None:
-    """Return the index of the CUDA device that graphs run on; ``None`` on the CPU."""
-    device = importlib.import_module("comfy.model_management").get_torch_device()
-    return int(device.index or 0) if device.type == "cuda" else None
-
-
 def device_name() -> str:
     """Return the name of the device that graphs run on."""
     management = importlib.import_module("comfy.model_management")

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from comfyui_runtime.run.messages import first_refusal, last_event
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from PIL.Image import Image
+
+    from comfyui_runtime.in_process.comfy.server import RunEvents
+    from comfyui_runtime.run.messages import Refusal, RunEvent
+    from comfyui_runtime.workflow.graph import NodeId
+
+_CLIENT_ID = "in-process"
 
 
 def import_execution() -> None:
@@ -16,7 +25,10 @@ def import_execution() -> None:
         importlib.import_module(name)
 
 
-def install_progress_hook(hook: Callable[[int, int, Any, str | None], None]) -> None:
+OnStep = Callable[[int, int, "Image | None", "NodeId | None"], None]
+
+
+def install_progress_hook(hook: OnStep) -> None:
     """Have ``hook(value, total, preview, node_id)`` called at each step that a node reports."""
     context = importlib.import_module("comfy_execution.utils")
     progress = importlib.import_module("comfy_execution.progress")
@@ -25,7 +37,7 @@ def install_progress_hook(hook: Callable[[int, int, Any, str | None], None]) -> 
     def on_step(
         value: int,
         total: int,
-        preview: Any,  # noqa: ANN401 - (format, PIL image, maximum size) or None
+        preview: tuple[str, Image, int] | None,  # format, picture, maximum size
         prompt_id: str | None = None,
         node_id: str | None = None,
     ) -> None:
@@ -36,26 +48,53 @@ def install_progress_hook(hook: Callable[[int, int, Any, str | None], None]) -> 
             node_id = executing.node_id
         if node_id is not None:
             progress.get_progress_state().update_progress(node_id, value, total, preview)
-        hook(value, total, preview, node_id)
+        hook(value, total, preview[1] if preview else None, node_id)
 
     importlib.import_module("comfy.utils").set_progress_bar_global_hook(on_step)
 
 
-def make_executor(server: Any, cache_lru: int) -> Any:  # noqa: ANN401 - ComfyUI classes
-    """Build the executor whose cache of node outputs lives from job to job."""
+class Executor:
+    """ComfyUI's executor; its cache of node outputs lives from run to run.
+
+    Args:
+        executor: ComfyUI's own.
+    """
+
+    def __init__(self, executor: Any) -> None:  # noqa: ANN401 - a ComfyUI class
+        self._executor = executor
+
+    def run(
+        self, run_id: str, prompt: dict[str, Any], outputs_to_run: list[NodeId]
+    ) -> RunEvent | None:
+        """Run a validated prompt in this thread; return its last event: how it ended."""
+        self._executor.execute(prompt, run_id, {"client_id": _CLIENT_ID}, outputs_to_run)
+        return last_event(self._executor.status_messages)
+
+    @property
+    def outputs(self) -> dict[NodeId, dict[str, Any]]:
+        """What each output node of the last run reported."""
+        outputs: dict[NodeId, dict[str, Any]] = self._executor.history_result["outputs"]
+        return outputs
+
+
+def make_executor(server: RunEvents, cache_lru: int) -> Executor:
+    """Build an executor.
+
+    Args:
+        cache_lru: Node outputs to keep, counted in nodes; 0 keeps those of the last prompt.
+    """
     execution = importlib.import_module("execution")
     kind = execution.CacheType.LRU if cache_lru else execution.CacheType.CLASSIC
-    return execution.PromptExecutor(
-        server, cache_type=kind, cache_args={"lru": cache_lru, "ram": 0}
+    return Executor(
+        execution.PromptExecutor(server, cache_type=kind, cache_args={"lru": cache_lru, "ram": 0})
     )
 
 
-def validate(prompt_id: str, prompt: dict[str, Any]) -> tuple[Any, list[str], dict[str, Any]]:
+def validate(prompt_id: str, prompt: dict[str, Any]) -> tuple[Refusal | None, list[NodeId]]:
     """Validate a prompt as ComfyUI does, and its nodes that lead to no output as well.
 
     Returns:
-        ComfyUI's error for the whole prompt or ``None``, the output nodes to run, and the errors
-        by node id.
+        The first thing that is wrong, if anything is, and the output nodes to run.
     """
     execution = importlib.import_module("execution")
     linked = {
@@ -65,7 +104,7 @@ def validate(prompt_id: str, prompt: dict[str, Any]) -> tuple[Any, list[str], di
         if isinstance(value, list) and value
     }
 
-    async def check() -> tuple[Any, list[str], dict[str, Any]]:
+    async def check() -> tuple[Refusal | None, list[NodeId]]:
         _, error, outputs, node_errors = await execution.validate_prompt(prompt_id, prompt, None)
         validated: dict[str, Any] = {}
         for node_id in prompt.keys() - linked - set(outputs):
@@ -73,7 +112,7 @@ def validate(prompt_id: str, prompt: dict[str, Any]) -> tuple[Any, list[str], di
         for node_id, (_, reasons, _) in validated.items():
             if reasons and node_id not in node_errors:
                 node_errors[node_id] = {"errors": reasons}
-        return error, outputs, node_errors
+        return first_refusal(error, node_errors), outputs
 
     return asyncio.run(check())
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from comfyui_runtime.in_process.options import BootOptions
 
 
@@ -20,9 +22,22 @@ def set_folders(options: BootOptions, scratch: Path) -> None:
     folder_paths.set_output_directory(str(scratch / "output"))
     folder_paths.set_temp_directory(str(scratch / "temp"))
     folder_paths.set_user_directory(str(scratch / "user"))
-    models_root = options.base_dir / "models"
+    add_model_dirs(options.base_dir, options.model_dirs)
+
+
+def add_model_dirs(base_dir: Path, model_dirs: Iterable[Path]) -> None:
+    """Have every kind of model looked for in the further folders too.
+
+    Called again once node packs are loaded, for the kinds that they registered.
+
+    Args:
+        base_dir: Folder with ``models/``.
+        model_dirs: Folders laid out like ``models/``; missing ones are ignored.
+    """
+    folder_paths = importlib.import_module("folder_paths")
+    models_root = base_dir / "models"
     kinds = [kind for kind in folder_paths.folder_names_and_paths if kind != "custom_nodes"]
-    for model_dir in options.model_dirs:
+    for model_dir in model_dirs:
         if not model_dir.is_dir():
             continue
         for kind in kinds:
@@ -30,11 +45,6 @@ def set_folders(options: BootOptions, scratch: Path) -> None:
                 with contextlib.suppress(ValueError):
                     relative = _relative(path, models_root)
                     folder_paths.add_model_folder_path(kind, str(model_dir / relative))
-    tagger_dirs = [root / "wd14_tagger" for root in (models_root, *options.model_dirs)]
-    folder_paths.folder_names_and_paths["wd14_tagger"] = (
-        [str(path) for path in tagger_dirs],
-        {".onnx"},
-    )
 
 
 def node_pack_paths() -> list[Path]:
@@ -50,20 +60,10 @@ def node_pack_paths() -> list[Path]:
     )
 
 
-def folder_roots(kind: str) -> list[str]:
-    """Return the folders in which ComfyUI looks for a kind of model."""
-    return list(importlib.import_module("folder_paths").get_folder_paths(kind))
-
-
 def model_path(kind: str, name: str) -> Path | None:
     """Return where ComfyUI finds a model file, or ``None``."""
     path = importlib.import_module("folder_paths").get_full_path(kind, name)
     return None if path is None else Path(path)
-
-
-def model_names(kind: str) -> list[str]:
-    """Return the names under which nodes offer the model files of a kind."""
-    return list(importlib.import_module("folder_paths").get_filename_list(kind))
 
 
 def _relative(path: str, root: Path) -> Path:

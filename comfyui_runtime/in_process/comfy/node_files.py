@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.in_process.comfy.classes import node_class_names
-from comfyui_runtime.in_process.node_classes import LazyNodeClasses
-from comfyui_runtime.in_process.node_index import read_node_index
+from comfyui_runtime.in_process.comfy.lazy_classes import LazyNodeClasses
+from comfyui_runtime.in_process.comfy.node_index import read_node_index
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -98,7 +98,7 @@ def load_node_pack(runner: LoopRunner, pack: Path) -> str | None:
 
 @contextlib.contextmanager
 def _captured_warnings() -> Iterator[list[str]]:
-    """Collect what ComfyUI logs as warnings: it reports a pack's failure in no other way."""
+    """Collect what ComfyUI logs as warnings, its only report of a pack's failure."""
     messages: list[str] = []
 
     class Collector(logging.Handler):
@@ -121,7 +121,7 @@ def _reason(warnings: list[str]) -> str:
 
 @contextlib.contextmanager
 def outside_inference() -> Iterator[None]:
-    """Undo inference mode, which graphs run in: what a module makes must be of use in training."""
+    """Leave inference mode, in which graphs run: what modules create must also allow training."""
     torch = sys.modules.get("torch")
     if torch is None:
         yield

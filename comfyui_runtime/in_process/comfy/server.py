@@ -1,4 +1,4 @@
-"""What stands in for ComfyUI's server: a ``PromptServer`` that listens nowhere."""
+"""A stand-in for ComfyUI's server: a ``PromptServer`` that listens nowhere."""
 
 from __future__ import annotations
 
@@ -6,34 +6,35 @@ import asyncio
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from comfyui_runtime.run.messages import parse_message
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-CLIENT_ID = "in-process"
+    from comfyui_runtime.run.messages import RunEvent
 
 
 class RunEvents:
     """What ComfyUI's executor needs of a server: somewhere to send its events.
 
     Attributes:
-        sink: Takes each event, as ``(event, data)``; without it they are dropped.
+        sink: Takes each event of a run; events are dropped without it.
         client_id: Whose run it is; set by the executor, as is the next one.
         last_node_id: The node that runs.
-        sockets_metadata: What each client can read; there are none.
+        sockets_metadata: What each client can read; there are no clients.
     """
 
     def __init__(self) -> None:
-        self.sink: Callable[[object, Any], None] | None = None
+        self.sink: Callable[[RunEvent], None] | None = None
         self.client_id: str | None = None
         self.last_node_id: str | None = None
         self.sockets_metadata: dict[str, object] = {}
 
     def send_sync(self, event: object, data: object, sid: object = None) -> None:
-        """Take an event of the executor's or of a node's."""
+        """Take a message of the executor's or of a node's; pass on what it says of the run."""
         del sid
-        if self.sink is not None:
-            self.sink(event, data)
+        if self.sink is not None and (run_event := parse_message(event, data)) is not None:
+            self.sink(run_event)
 
 
 def make_server(events: RunEvents) -> None:

@@ -31,7 +31,7 @@ def check_source(comfyui_dir: Path) -> str:
     version = text.partition("__version__ = ")[2].strip().strip('"')
     if version != SUPPORTED_VERSION:
         raise BootError(
-            f"{comfyui_dir} holds ComfyUI {version}; this worker is made for {SUPPORTED_VERSION}."
+            f"{comfyui_dir} holds ComfyUI {version}; this worker needs {SUPPORTED_VERSION}."
         )
     taken = [name for name in _TOP_LEVEL_NAMES if name in sys.modules]
     if taken:

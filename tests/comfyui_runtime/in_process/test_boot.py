@@ -24,6 +24,21 @@ except ServiceError as error:
     sys.exit(f"{error.code}: {error.message}")
 """
 
+BOOT_WITH_VOLUME = """
+import sys
+from pathlib import Path
+from comfyui_runtime.in_process import comfy
+from comfyui_runtime.in_process.boot import boot
+from comfyui_runtime.in_process.options import BootOptions
+comfyui_dir, base_dir, volume = map(Path, sys.argv[1:])
+boot(BootOptions(comfyui_dir, base_dir, model_dirs=(volume,), device="cpu"))
+"""
+REGISTERS_A_KIND = """
+import os, folder_paths
+NODE_CLASS_MAPPINGS = {}
+folder_paths.add_model_folder_path("special", os.path.join(folder_paths.models_dir, "special"))
+"""
+
 
 def boot_alone(comfyui_dir: Path, base_dir: Path, device: str, *extra: str) -> str:
     done = subprocess.run(
@@ -43,19 +58,7 @@ def test_boot_leaves_the_callers_process_state_as_it_was(booted):
 
 
 def test_boot_opens_no_port(booted):
-    listening = "0A"
-    sockets = {
-        str(path.readlink())
-        for path in Path("/proc/self/fd").iterdir()
-        if path.is_symlink() and str(path.readlink()).startswith("socket:")
-    }
-    inodes = {
-        line.split()[9]
-        for table in ("tcp", "tcp6")
-        for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]
-        if line.split()[3] == listening
-    }
-    assert not sockets & {f"socket:[{inode}]" for inode in inodes}
+    assert booted.after.listening == booted.before.listening
 
 
 def test_report_times_each_phase_and_counts_the_node_classes(booted):
@@ -106,3 +109,20 @@ def test_missing_comfyui_says_how_to_install_it(tmp_path):
 def test_another_comfyui_release_is_refused(tmp_path):
     (tmp_path / "comfyui_version.py").write_text('__version__ = "0.9.9"\n')
     assert "holds ComfyUI 0.9.9" in boot_alone(tmp_path, tmp_path / "base", "cpu")
+
+
+def test_kinds_of_models_that_a_pack_registers_are_looked_for_in_the_further_folders(
+    comfyui_dir, tmp_path
+):
+    pack = tmp_path / "base" / "custom_nodes" / "pack"
+    pack.mkdir(parents=True)
+    (pack / "__init__.py").write_text(REGISTERS_A_KIND)
+    model = tmp_path / "volume" / "special" / "a.bin"
+    model.parent.mkdir(parents=True)
+    model.touch()
+    script = f"{BOOT_WITH_VOLUME}\nprint(comfy.model_path('special', 'a.bin'))"
+    command = [sys.executable, "-c", script, comfyui_dir, tmp_path / "base", tmp_path / "volume"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, cwd=PROJECT
+    )
+    assert done.stdout.strip() == str(model), done.stderr

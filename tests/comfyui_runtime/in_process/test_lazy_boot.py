@@ -13,7 +13,7 @@ import pytest
 from places import PROJECT
 
 from comfyui_runtime.errors import MissingNodeClassError
-from comfyui_runtime.in_process.node_index import read_node_index
+from comfyui_runtime.in_process.comfy.node_index import read_node_index
 from comfyui_runtime.run.cancellation import Cancellation
 from comfyui_runtime.workflow.graph import parse_graph
 from comfyui_runtime.workflow.patch import PatchedGraph
@@ -23,7 +23,7 @@ import importlib, json, sys, tempfile, warnings
 from pathlib import Path
 from comfyui_runtime.in_process import comfy
 from comfyui_runtime.in_process.boot import boot
-from comfyui_runtime.in_process.lazy_imports import is_pending
+from comfyui_runtime.in_process.comfy.lazy_imports import is_pending
 from comfyui_runtime.in_process.options import BootOptions
 warnings.simplefilter("ignore")
 options = BootOptions(

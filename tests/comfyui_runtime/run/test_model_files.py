@@ -95,7 +95,7 @@ def test_file_without_tensors_is_whole(put):
 
 
 def test_shape_of_a_single_number_is_empty(put):
-    assert check_safetensors(put(safetensors({"a": tensor(0, 4, [])}, bytes(4)))) == {"a": ()}
+    assert check_safetensors(put(safetensors({"a": tensor(0, 2, [])}, bytes(2)))) == {"a": ()}
 
 
 @pytest.mark.parametrize("cut", [1, 15, 16, 20, len(WHOLE) - 9])
@@ -103,14 +103,13 @@ def test_truncated_file_is_refused(unusable, cut):
     unusable(WHOLE[:-cut])
 
 
-def test_file_that_lost_its_end_tells_both_sizes(unusable):
-    assert f"{len(WHOLE) - 5} bytes where its header says {len(WHOLE)}" in (
-        unusable(WHOLE[:-5]).message
-    )
+def test_file_that_lost_its_end_tells_its_size(unusable):
+    message = unusable(WHOLE[:-5]).message
+    assert f"it has {len(WHOLE) - 5} bytes where its header says otherwise" in message
 
 
 def test_file_with_something_behind_it_is_refused(unusable):
-    assert "where its header says" in unusable(WHOLE + b"x").message
+    assert "where its header says otherwise" in unusable(WHOLE + b"x").message
 
 
 def test_empty_file_is_refused(unusable):

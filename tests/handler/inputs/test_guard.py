@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.contract.errors import ConfigurationError
-from handler.inputs.addresses import AddressGuard, RefusedAddressError, refused_kind
+from handler.inputs.guard import AddressGuard, RefusedAddressError, refused_kind
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,22 @@
 """A ComfyUI node that describes a picture in words, for prompts.
 
-Its model files are in ``models/wd14_tagger``; see :mod:`comfyui_runtime.in_process.tagging`.
+Its model files are in ``models/wd14_tagger``; README.md says which and where to get them.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
+import comfy.model_management
+import folder_paths
 import numpy as np
 
-from comfyui_runtime.errors import MissingModelError
-from comfyui_runtime.in_process import comfy
-from comfyui_runtime.in_process.tagging import Choice, choose_tags, load_tagger, prompt_text
+from .tagging import Choice, choose_tags, load_tagger, prompt_text
 
 MODELS_FOLDER = "wd14_tagger"
+
+folder_paths.add_model_folder_path(MODELS_FOLDER, str(Path(folder_paths.models_dir, MODELS_FOLDER)))
 
 
 class WD14Tags:
@@ -26,18 +29,20 @@ class WD14Tags:
     DESCRIPTION: ClassVar = "Describes a picture with a WD14 tagger, as text for a prompt."
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - ComfyUI's name
+    def INPUT_TYPES(cls) -> dict[str, Any]:
         """Declare the inputs, their bounds and defaults."""
         probability = {"min": 0.0, "max": 1.0, "step": 0.01}
+        files = folder_paths.get_filename_list(MODELS_FOLDER)
         return {
             "required": {
                 "image": ("IMAGE", {}),
-                "model": (comfy.model_names(MODELS_FOLDER), {}),
+                # The tag lists are in the same folder.
+                "model": ([name for name in files if name.endswith(".onnx")], {}),
                 "threshold": ("FLOAT", {"default": 0.35, **probability}),
                 "character_threshold": ("FLOAT", {"default": 0.85, **probability}),
                 "exclude_tags": (
                     "STRING",
-                    {"default": "", "tooltip": "Tags to leave out, parted by commas."},
+                    {"default": "", "tooltip": "Tags to leave out, separated by commas."},
                 ),
                 "replace_underscore": ("BOOLEAN", {"default": True}),
             }
@@ -53,7 +58,7 @@ class WD14Tags:
         *,
         replace_underscore: bool,
     ) -> tuple[str]:
-        """Return the tags, parted by commas.
+        """Return the tags, separated by commas.
 
         Args:
             image: Float tensor of shape (batch, height, width, 3) from 0 to 1. A batch is
@@ -61,19 +66,19 @@ class WD14Tags:
             model: File name in one of the ``wd14_tagger`` folders.
             threshold: Probability that a general tag must exceed.
             character_threshold: The same for names of characters.
-            exclude_tags: Tags to leave out, parted by commas.
-            replace_underscore: Whether words are parted by spaces.
+            exclude_tags: Tags to leave out, separated by commas.
+            replace_underscore: Whether words are separated by spaces.
 
         Raises:
-            MissingModelError: The model or its tag list is not there.
-            ModelError: One of them cannot be used.
-            NodeError: onnxruntime is not installed.
+            FileNotFoundError: The model or its tag list is missing.
+            ValueError: One of them cannot be used.
+            ImportError: onnxruntime is not installed.
         """
-        file = comfy.model_path(MODELS_FOLDER, model)
+        file = folder_paths.get_full_path(MODELS_FOLDER, model)
         if file is None:
-            folders = ", ".join(comfy.folder_roots(MODELS_FOLDER))
-            raise MissingModelError(f"{model} is not in {folders}. Put it there.", path=model)
-        tagger = load_tagger(file, cuda_device=comfy.cuda_index())
+            folders = ", ".join(folder_paths.get_folder_paths(MODELS_FOLDER))
+            raise FileNotFoundError(f"{model} is in none of {folders}. Put it in one of them.")
+        tagger = load_tagger(Path(file), cuda_device=_cuda_index())
         batch = (image[..., :3].clamp(0, 1) * 255).round().byte().cpu().numpy()
         probabilities = np.max([tagger.probabilities(pixels) for pixels in batch], axis=0)
         choice = Choice(
@@ -83,6 +88,12 @@ class WD14Tags:
         )
         names = choose_tags(tagger.tags, probabilities, choice)
         return (prompt_text(names, replace_underscore=replace_underscore),)
+
+
+def _cuda_index() -> int | None:
+    """Return the index of the CUDA device that ComfyUI uses; ``None`` on the CPU."""
+    device = comfy.model_management.get_torch_device()
+    return int(device.index or 0) if device.type == "cuda" else None
 
 
 NODE_CLASS_MAPPINGS = {"WD14Tags": WD14Tags}

@@ -1,4 +1,4 @@
-"""Modules that an import statement names at once and that are executed at their first use.
+"""Modules that are imported at once but executed only at their first use.
 
 Python's own ``importlib.util.LazyLoader`` is not used: before Python 3.12.3 two threads that use a
 module for the first time can both execute it or see half of it
@@ -31,13 +31,13 @@ class LazyImports(MetaPathFinder):
     """Makes modules lazy from :meth:`install` on; those imported before stay as they are.
 
     A module that is not installed fails where it is imported, as always. One that fails while it
-    is executed fails at its use, at every one.
+    is executed fails at each use.
 
     Args:
         names: Full names of the modules. Importing another module below a named package executes
             the package, as always.
-        around: Makes the context that a module is executed in.
-        after: Called once a module was executed, by its name.
+        around: Creates the context in which a module is executed.
+        after: By module name: called once that module has been executed.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""ComfyUI's table of node classes, with those of its own files loaded when they are asked for."""
+"""ComfyUI's table of node classes, whose own node files are loaded on demand."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 class LazyNodeClasses(dict[str, Any]):
     """Node classes by ``class_type``; stands in for ``nodes.NODE_CLASS_MAPPINGS``.
 
-    Asking for one class loads the file that defines it; asking for all of them, by iteration or
-    by their number, loads every file. Whoever has the table sees one that is complete.
+    Asking for one class loads the file that defines it; asking for all of them, by iterating or
+    counting, loads every file. To its users the table looks complete.
 
     Args:
-        loaded: The classes that are there already.
-        files: For each class that is not, the file that defines it.
+        loaded: The classes that are already loaded.
+        files: For each class that is not loaded, the file that defines it.
         load: Loads a file's classes into this table; returns why it could not, or ``None``. A
             file that could not be loaded is not tried again.
     """

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from comfyui_runtime.in_process.node_classes import LazyNodeClasses
+from comfyui_runtime.in_process.comfy.lazy_classes import LazyNodeClasses
 
 FILES = {"A": "one.py", "B": "one.py", "C": "two.py", "Broken": "broken.py"}
 

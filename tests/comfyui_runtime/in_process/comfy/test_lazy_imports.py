@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from comfyui_runtime.in_process.lazy_imports import LazyImports, is_pending
+from comfyui_runtime.in_process.comfy.lazy_imports import LazyImports, is_pending
 
 
 @pytest.fixture

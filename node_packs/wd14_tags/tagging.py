@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from comfyui_runtime.errors import MissingModelError, ModelError, NodeError
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
@@ -70,7 +68,7 @@ class Tagger:
         file: Where it came from, for messages.
 
     Raises:
-        ModelError: The model is not a tagger, or the list is another model's.
+        ValueError: The model is not a tagger, or the list is another model's.
     """
 
     def __init__(self, session: InferenceSession, tags: Sequence[Tag], file: Path) -> None:
@@ -79,10 +77,9 @@ class Tagger:
         self._input, self._size = _input_of(session, file)
         outputs = session.get_outputs()[0].shape[-1]
         if outputs != len(tags):
-            raise ModelError(
+            raise ValueError(
                 f"{file.name} has {outputs} outputs, but {tags_file(file).name} lists {len(tags)} "
                 "tags. Take both files from the same publication.",
-                path=str(file),
             )
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -101,16 +98,14 @@ def load_tagger(file: Path, *, cuda_device: int | None = None) -> Tagger:
             installed onnxruntime has no CUDA.
 
     Raises:
-        MissingModelError: The model or its tag list is not there. Nothing is downloaded.
-        ModelError: One of them cannot be used.
-        NodeError: onnxruntime is not installed.
+        FileNotFoundError: The model or its tag list is not there. Nothing is downloaded.
+        ValueError: One of them cannot be used.
+        ImportError: onnxruntime is not installed.
     """
     for part in (file, tags_file(file)):
         if not part.is_file():
-            raise MissingModelError(
-                f"The tagger needs {part.name}, which is not in {part.parent}. Put it there; "
-                "provisioning does.",
-                path=str(part),
+            raise FileNotFoundError(
+                f"The tagger needs {part.name}, which is not in {part.parent}. Put it there.",
             )
     with _loading:
         state = file.stat()
@@ -130,19 +125,18 @@ def read_tags(file: Path) -> list[Tag]:
     """Read a tag list.
 
     Raises:
-        ModelError: It is not a CSV file with the columns ``name`` and ``category``.
+        ValueError: It is not a CSV file with the columns ``name`` and ``category``.
     """
     try:
         with file.open(encoding="utf-8", newline="") as text:
             tags = [Tag(row["name"], int(row["category"])) for row in csv.DictReader(text)]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise ModelError(
+        raise ValueError(
             f"{file.name} is not a tag list: it needs the columns name and category, the latter "
             "a number. It is published as selected_tags.csv beside the model.",
-            path=str(file),
         ) from error
     if not tags:
-        raise ModelError(f"{file.name} lists no tags: fetch it anew.", path=str(file))
+        raise ValueError(f"{file.name} lists no tags: download it again.")
     return tags
 
 
@@ -195,7 +189,7 @@ def prompt_text(names: Iterable[str], *, replace_underscore: bool) -> str:
 
     Args:
         names: Tags as the list writes them.
-        replace_underscore: Whether words are parted by spaces. Tags that are faces, such as
+        replace_underscore: Whether words are separated by spaces. Tags that are faces, such as
             ``^_^``, keep their underscore.
     """
     return ", ".join(_in_prompt(name, replace_underscore=replace_underscore) for name in names)
@@ -219,7 +213,7 @@ def _open_session(file: Path, cuda_device: int | None) -> InferenceSession:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as failures
     except ImportError as error:
-        raise NodeError(
+        raise ImportError(
             "The tagger needs onnxruntime, or onnxruntime-gpu for CUDA: install one of them."
         ) from error
     options = onnxruntime.SessionOptions()
@@ -245,9 +239,9 @@ def _open_session(file: Path, cuda_device: int | None) -> InferenceSession:
         failures.InvalidProtobuf,
         failures.NotImplemented,
     ) as error:
-        raise ModelError(
-            f"{file.name} cannot be loaded as an ONNX model; it may be truncated: fetch it anew.",
-            path=str(file),
+        raise ValueError(
+            f"{file.name} cannot be loaded as an ONNX model; it may be truncated: download it "
+            "again."
         ) from error
 
 
@@ -256,9 +250,8 @@ def _input_of(session: InferenceSession, file: Path) -> tuple[str, int]:
     match first.shape:
         case [_, int(height), int(width), 3] if height == width:
             return first.name, height
-    raise ModelError(
+    raise ValueError(
         f"{file.name} is not a WD14 tagger: its input is {first.shape}, not (1, size, size, 3).",
-        path=str(file),
     )
 
 

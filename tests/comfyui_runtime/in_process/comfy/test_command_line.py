@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from comfyui_runtime.in_process.comfy import command_line
 from comfyui_runtime.in_process.options import BootOptions
 
 WEB = Path("/web")
 
 
 def argv(**fields) -> list[str]:
-    return BootOptions(Path("/comfyui"), Path("/base"), **fields).argv(WEB)
+    return command_line(BootOptions(Path("/comfyui"), Path("/base"), **fields), WEB)
 
 
 def value_of(option: str, arguments: list[str]) -> str:
