@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from comfyui_runtime.errors import ServiceError, WorkerBrokenError
-from handler.batch.manifest import Record
+from handler.batch.jobs import Record
 from handler.contract.errors import ShuttingDownError, WorkerLostError
 from handler.contract.response import Failure, failure
 from handler.job.pool import JobPool
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from handler.batch.backlog import Backlog
     from handler.batch.claims import Claim, ClaimKeeper
-    from handler.batch.job import BatchJob, JobList
-    from handler.batch.manifest import Manifest
+    from handler.batch.jobs import BatchJob, JobList
+    from handler.batch.ledger import Ledger
+    from handler.contract.progress import JobProgress
     from handler.contract.response import Response
     from handler.job.invoke import Function
 
@@ -62,13 +63,13 @@ class Work:
     Attributes:
         job_list: Gives the jobs' events.
         backlog: The worker's share.
-        manifest: Where the jobs are recorded, by all workers.
+        ledger: Where the jobs are recorded, by all workers.
         claims: What keeps the workers apart.
     """
 
     job_list: JobList
     backlog: Backlog
-    manifest: Manifest
+    ledger: Ledger
     claims: ClaimKeeper
 
 
@@ -77,7 +78,7 @@ class BatchWorker:
 
     Args:
         attempts: How often a job is tried that fails with a retryable error, and how many workers
-            may die with a job before it counts as failed.
+            may die with a job before it counts as failed; the last of them did nothing else.
         stop: Set from outside, a signal's handler say: take no more jobs, finish those that run.
         on_change: Called when the work begins, after jobs were recorded, and now and then.
     """
@@ -95,7 +96,7 @@ class BatchWorker:
         self._stop_grace = function.settings.stop_grace
         self._job_list = work.job_list
         self._backlog = work.backlog
-        self._manifest = work.manifest
+        self._ledger = work.ledger
         self._claims = work.claims
         self._attempts = attempts
         self._stop = stop
@@ -110,7 +111,7 @@ class BatchWorker:
         """Work until every job is done, by this worker or another, or until stopped.
 
         Raises:
-            StorageError: The manifest or the claims cannot be used.
+            StorageError: The ledger or the claims cannot be used.
         """
         self._claims.start()
         self._on_change()
@@ -129,28 +130,33 @@ class BatchWorker:
         return self._broken or self._stop.is_set() or self._backlog.done
 
     def _take_jobs(self) -> None:
-        while len(self._under_way) < self._limit:
+        while len(self._under_way) < self._limit and not self._tries_a_suspect():
             attempt = self._due_retry() or self._free_job()
             if attempt is None:
                 return
             self._submit(attempt)
 
+    def _tries_a_suspect(self) -> bool:
+        return any(attempt.claim.suspected for attempt in self._under_way.values())
+
     def _due_retry(self) -> _Attempt | None:
-        if self._retries and self._retries[0].due <= time.monotonic():
-            return heapq.heappop(self._retries)
-        return None
+        if not self._retries or self._retries[0].due > time.monotonic():
+            return None
+        if self._retries[0].claim.suspected and self._under_way:
+            return None
+        return heapq.heappop(self._retries)
 
     def _free_job(self) -> _Attempt | None:
         if time.monotonic() < self._pause_until:
             return None
         for _ in range(min(_TRIES_PER_TURN, self._backlog.waiting)):
             job = self._backlog.next()
-            claim = self._claims.take(job.job_id)
+            claim = self._claims.take(job.job_id, idle=not self._under_way)
             if claim is None:
                 self._backlog.put_back(job)
             elif self._backlog.is_done(job):
                 continue
-            elif claim.lost >= self._attempts:
+            elif claim.lost >= self._attempts and claim.lost_by_it:
                 self._record(_Attempt(0.0, job, claim, claim.lost), _lost(job, claim))
             else:
                 return _Attempt(0.0, job, claim, 1)
@@ -160,9 +166,13 @@ class BatchWorker:
         return None
 
     def _submit(self, attempt: _Attempt) -> None:
+        def on_progress(progress: JobProgress) -> None:
+            if progress.phase == "run":
+                self._claims.on_device(attempt.claim)
+
         try:
             event = self._job_list.event(attempt.job)
-            job = self._pool.submit(event)
+            job = self._pool.submit(event, on_progress)
         except ServiceError as error:
             self._record(attempt, failure(attempt.job.job_id, error))
         else:
@@ -190,7 +200,7 @@ class BatchWorker:
         self._broken = self._broken or response.replace_worker
         match response.error.code:
             case WorkerBrokenError.code:
-                # The claim stays as it is, and counts against the job that broke the worker.
+                self._claims.blame(attempt.claim)
                 log.error("worker cannot go on", extra={"job": attempt.job.job_id})
             case ShuttingDownError.code:
                 self._claims.give_back(attempt.claim)
@@ -208,7 +218,7 @@ class BatchWorker:
             self._backlog.put_back(attempt.job)
             return
         record = Record(attempt.job, attempt.number, response)
-        self._manifest.append(record)
+        self._ledger.append(record)
         self._backlog.settle(attempt.job, record.outcome)
         if isinstance(response, Failure):
             self._claims.give_back(attempt.claim)

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import ServiceError
 from comfyui_runtime.run.cancellation import Cancellation
-from comfyui_runtime.run.outputs import ImageOutput
 from comfyui_runtime.workflow.patch import patch
 from handler.contract.errors import InternalError, OutputError
 from handler.contract.event import parse_event
 from handler.contract.progress import JobProgress
 from handler.contract.response import Success, Timings, failure
 from handler.job.clock import Clock
-from handler.job.deliver import EncodedOutput
-from handler.job.encode import encode_image, named_file
+from handler.job.encode import encode
 from handler.job.request import job_id_of, validate_request
 from handler.log import job_context
 
@@ -30,9 +28,9 @@ if TYPE_CHECKING:
     from handler.contract.progress import OnJobProgress
     from handler.contract.response import Response
     from handler.inputs import InputFetcher
-    from handler.job.deliver import Delivered, Delivery
     from handler.job.encode import EncodedFile
     from handler.job.request import Request
+    from handler.job.results import Delivery, Results
     from handler.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -140,8 +138,8 @@ class Function:
             encoded = _encode(request, patched, result.outputs)
         on_progress(JobProgress("store", 1.0))
         with clock.phase("store"):
-            delivered = self._delivery.deliver(request, images, encoded)
-        return _success(request, delivered, clock, cold_start=cold_start)
+            results = self._delivery.deliver(request, images, encoded)
+        return _success(request, results, clock, cold_start=cold_start)
 
     def _fetch(self, request: Request, cancellation: Cancellation) -> dict[str, PixelImage]:
         return {
@@ -152,7 +150,7 @@ class Function:
 
 def _encode(
     request: Request, patched: PatchedGraph, outputs: tuple[Output, ...]
-) -> list[EncodedOutput]:
+) -> list[EncodedFile]:
     if not outputs:
         raise OutputError(
             f"The workflow {request.workflow.name} ran but made no file. Its graph must end in an "
@@ -161,25 +159,20 @@ def _encode(
     metadata = {}
     if request.output.embed_workflow:
         metadata["prompt"] = json.dumps(patched.graph.to_api())
-
-    def encode(output: Output) -> EncodedFile:
-        if isinstance(output, ImageOutput):
-            return encode_image(output.image, request.output, metadata)
-        return named_file(output.name, output.data)
-
-    return [EncodedOutput(output.node_id, encode(output)) for output in outputs]
+    return [encode(output, request.output, metadata) for output in outputs]
 
 
-def _success(request: Request, delivered: Delivered, clock: Clock, *, cold_start: bool) -> Success:
+def _success(request: Request, results: Results, clock: Clock, *, cold_start: bool) -> Success:
     phases = ("fetch", "validate", "queue", "run", "encode", "store")
     seconds = {phase: clock.seconds(phase) for phase in phases}
     return Success(
         job_id=request.job_id,
         workflow=request.workflow.name,
         workflow_version=request.workflow.manifest.version,
-        seed=delivered.seed,
-        outputs=list(delivered.outputs),
-        reused=delivered.reused,
+        seed=results.seed,
+        outputs=list(results.outputs),
+        reused=results.reused,
+        warnings=list(results.warnings),
         timings=Timings.model_validate({**seconds, "total": clock.total()}),
         cold_start=cold_start,
     )

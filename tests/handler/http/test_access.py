@@ -9,8 +9,8 @@ import pytest
 from platforms_support.http_server import error_of, event
 from pydantic import SecretStr
 
-from handler.contract.event import Output
 from handler.http.results import ResultLinks
+from comfyui_runtime.run.outputs import FileOutput
 from handler.job.encode import named_file
 
 TOKEN = "correct horse battery"
@@ -103,7 +103,7 @@ class TestResults:
 
     def test_signature_ends(self, monkeypatch):
         links = ResultLinks(SecretStr(TOKEN))
-        path, _, query = links.path("a/0.png", Output(expires_in=60)).partition("?")
+        path, _, query = links.path("a/0.png", 60).partition("?")
         assert links.is_signed(path, query.encode())
         now = time.time()
         monkeypatch.setattr(time, "time", lambda: now + 61)
@@ -146,7 +146,7 @@ class TestResults:
         folder: Path = server.service.settings.results_dir
         folder.mkdir(exist_ok=True)
         for name in ("page.html", "drawing.svg", "text.txt"):
-            (folder / name).write_bytes(named_file(name, b"<script>").data)
+            (folder / name).write_bytes(named_file(FileOutput("9", name, b"<script>")).data)
             response = server.get(f"/v1/results/{name}")
             assert response.headers["content-disposition"] == "attachment"
             assert response.headers["x-content-type-options"] == "nosniff"
