@@ -151,7 +151,7 @@ class Claims:
         if mine:
             # Made by a request whose answer did not arrive.
             holders.pop()
-        elif last is not None and not last.given_back and not self._heartbeat.has_stopped(last.worker):
+        elif last is not None and not (last.given_back or self._heartbeat.has_stopped(last.worker)):
             return None
         lost = [holder for holder in holders if not holder.given_back]
         suspected = self._is_suspected(job_id, lost)

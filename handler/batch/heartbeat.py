@@ -110,9 +110,7 @@ class Heartbeat:
         Raises:
             StorageError: The shelf cannot be written to.
         """
-        heartbeat = _Beat(
-            beat=number, lease=self._lease, process=self._process, on_device=self.job
-        )
+        heartbeat = _Beat(beat=number, lease=self._lease, process=self._process, on_device=self.job)
         self._shelf.put(self._key(self.worker), heartbeat.model_dump_json().encode())
 
     def _beat_on(self) -> None:

@@ -149,9 +149,19 @@ class BatchWorker:
     def _free_job(self) -> _Attempt | None:
         if time.monotonic() < self._pause_until:
             return None
+        # Suspects come last: what they take down with them is then done.
+        attempt = self._claim_one(idle=False) or (
+            None if self._under_way else self._claim_one(idle=True)
+        )
+        if attempt is None and self._backlog.waiting:
+            self._pause_until = time.monotonic() + _PAUSE_SECONDS
+            self._refresh()
+        return attempt
+
+    def _claim_one(self, *, idle: bool) -> _Attempt | None:
         for _ in range(min(_TRIES_PER_TURN, self._backlog.waiting)):
             job = self._backlog.next()
-            claim = self._claims.take(job.job_id, idle=not self._under_way)
+            claim = self._claims.take(job.job_id, idle=idle)
             if claim is None:
                 self._backlog.put_back(job)
             elif self._backlog.is_done(job):
@@ -160,9 +170,6 @@ class BatchWorker:
                 self._record(_Attempt(0.0, job, claim, claim.lost), _lost(job, claim))
             else:
                 return _Attempt(0.0, job, claim, 1)
-        if self._backlog.waiting:
-            self._pause_until = time.monotonic() + _PAUSE_SECONDS
-            self._refresh()
         return None
 
     def _submit(self, attempt: _Attempt) -> None:

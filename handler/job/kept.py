@@ -154,7 +154,8 @@ class KeptResults:
             if stem == newest:
                 continue
             # The record goes first: without it a file is only a leftover.
-            for entry in sorted(files.entries, key=lambda entry: not entry.key.endswith(".json")):
+            self._shelf.delete(_record_name(stem))
+            for entry in files.entries:
                 self._shelf.delete(entry.key)
             total -= files.size
             dropped = {"files": [entry.key for entry in files.entries], "bytes": files.size}

@@ -25,7 +25,7 @@ _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")
 # No write takes as long; what is older was left by a process that died.
 _PARTIAL_SECONDS = 3600.0
 # Another worker may remove a folder that has just become empty between two of our steps.
-_TRIES = 8
+_TRIES = 50
 
 T = TypeVar("T")
 
@@ -173,8 +173,8 @@ class FolderShelf:
 
 def _in_its_folder(path: Path, write: Callable[[], T]) -> T:
     for _ in range(_TRIES):
-        path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
+            path.parent.mkdir(parents=True, exist_ok=True)
             return write()
     path.parent.mkdir(parents=True, exist_ok=True)
     return write()

@@ -11,8 +11,8 @@ import pytest
 
 import handler.batch.run
 from comfyui_runtime.errors import NoGpuError
-from handler.batch.job import Shard
-from handler.batch.report import FailureGroup, Report
+from handler.batch.backlog import FailureGroup, Report
+from handler.batch.jobs import Shard
 from handler.batch.run import BatchProgress
 from handler.commands import batch as batch_command
 from handler.contract.errors import StorageUnavailableError

@@ -9,8 +9,8 @@ import pytest
 from platforms_support.http_server import error_of, event
 from pydantic import SecretStr
 
-from handler.http.results import ResultLinks
 from comfyui_runtime.run.outputs import FileOutput
+from handler.http.results import ResultLinks
 from handler.job.encode import named_file
 
 TOKEN = "correct horse battery"

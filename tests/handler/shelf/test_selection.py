@@ -3,7 +3,7 @@
 import pytest
 
 from handler.contract.errors import ConfigurationError
-from handler.shelf import FolderShelf, BucketShelf, open_storage
+from handler.shelf import BucketShelf, FolderShelf, open_storage
 
 from .conftest import store
 
