@@ -164,7 +164,7 @@ class Claims:
         return Claim(job_id, generation, len(lost), sum(h.at_fault for h in lost), suspected)
 
     def on_device(self, claim: Claim) -> None:
-        """Name the job in the next beat, which comes at once; see :meth:`ClaimKeeper.on_device`."""
+        """Name the job in the next beat, which comes soon; see :meth:`ClaimKeeper.on_device`."""
         self._heartbeat.name_job(_job_name(claim.job_id))
 
     def blame(self, claim: Claim) -> None:

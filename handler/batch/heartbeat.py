@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from handler.shelf import Shelf
 
 _BEATS_PER_LEASE = 4
+# A job that is off the device sooner is not worth a beat of its own.
+_SETTLING_SECONDS = 0.1
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PID_NAMESPACE = Path("/proc/self/ns/pid")
 _START_TIME_FIELD = 22  # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
@@ -65,7 +67,7 @@ class Heartbeat:
             self._thread.join(self._lease)
 
     def name_job(self, job: str) -> None:
-        """Name the job on the device, with a beat at once. Returns before that is written."""
+        """Name the job on the device, with a beat soon. Returns at once."""
         if job != self.job:
             self.job = job
             self._wake.set()
@@ -115,11 +117,13 @@ class Heartbeat:
 
     def _beat_on(self) -> None:
         number = 0
+        pause = self._lease / _BEATS_PER_LEASE
+        settling = min(_SETTLING_SECONDS, pause / 2)
         while True:
-            self._wake.wait(self._lease / _BEATS_PER_LEASE)
-            self._wake.clear()
-            if self._closing.is_set():
+            self._wake.wait(pause - settling)
+            if self._closing.wait(settling):
                 return
+            self._wake.clear()
             number += 1
             try:
                 self.beat(number)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -16,7 +18,7 @@ from handler.shelf.refusals import bucket_failures
 from handler.shelf.shelf import OCTETS, Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import PutObjectOutputTypeDef
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from handler.shelf.shelf import Data
 
 _PROBE_NAME = ".write-probe"
-_CHUNK_BYTES = 1024 * 1024
+_CHUNK_BYTES = 256 * 1024
+_HASHING_THREADS = 2
 _NOT_IN_A_FILE_NAME = re.compile(r"[^A-Za-z0-9._~%-]")
 
 _logger = logging.getLogger(__name__)
@@ -62,12 +65,14 @@ class BucketShelf:
         self._prefix = prefix
         self._public_url = public_url
         self._cache_control = cache_control
+        self._hashing = ThreadPoolExecutor(_HASHING_THREADS, thread_name_prefix="md5")
 
     def put(
         self, key: str, data: Data, *, content_type: str = OCTETS, sha256: str | None = None
     ) -> None:
         """Write an object; see :meth:`handler.shelf.Shelf.put`."""
         sha256 = sha256 or _digest(data, "sha256")
+        md5 = self._md5(data)
         with bucket_failures(self._bucket):
             answer = self._client.put_object(
                 Bucket=self._bucket,
@@ -78,7 +83,7 @@ class BucketShelf:
                 ContentDisposition=f'inline; filename="{_file_name(key)}"',
                 Metadata={"sha256": sha256},
             )
-        self._check_stored(key, answer, data, sha256)
+        self._check_stored(key, answer, md5(), sha256)
 
     def create(self, key: str, data: bytes) -> bool:
         """Write an object that is not there yet; see :meth:`handler.shelf.Shelf.create`.
@@ -103,7 +108,7 @@ class BucketShelf:
                 if _status(error) in {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT}:
                     return False
                 raise
-        self._check_stored(key, answer, data, sha256)
+        self._check_stored(key, answer, _digest(data, "md5"), sha256)
         return True
 
     def get(self, key: str) -> bytes | None:
@@ -184,8 +189,14 @@ class BucketShelf:
                 ExpiresIn=expires_in,
             )
 
+    def _md5(self, data: Data) -> Callable[[], str]:
+        """Return what gives the MD5; of many bytes it is made while they are sent."""
+        if isinstance(data, bytes) and len(data) > _CHUNK_BYTES:
+            return self._hashing.submit(_digest, data, "md5").result
+        return partial(_digest, data, "md5")
+
     def _check_stored(
-        self, key: str, answer: PutObjectOutputTypeDef, data: Data, sha256: str
+        self, key: str, answer: PutObjectOutputTypeDef, md5: str, sha256: str
     ) -> None:
         """Prove by the answer, else by the object, that the storage holds what was sent.
 
@@ -196,7 +207,7 @@ class BucketShelf:
         etag = answer.get("ETag", "").strip('"').lower()
         if etag and answer.get("ServerSideEncryption", "").startswith("aws:kms"):
             return
-        if etag and etag == _digest(data, "md5"):
+        if etag == md5:
             return
         if not self.has(key, sha256):
             raise StorageUnavailableError(

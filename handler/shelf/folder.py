@@ -58,7 +58,7 @@ class FolderShelf:
         The bytes are on the disk before the name is: neither the death of this process nor of the
         machine leaves a short file under it.
         """
-        path = self._path(key)
+        path = self._path_to_write(key)
         with self._failures("written to"):
             _in_its_folder(path, lambda: _replace(path, data))
 
@@ -67,7 +67,7 @@ class FolderShelf:
 
         A reader may find it empty for a moment, or for good if the writer dies in between.
         """
-        path = self._path(key)
+        path = self._path_to_write(key)
 
         def write() -> bool:
             try:
@@ -121,7 +121,7 @@ class FolderShelf:
 
     def delete(self, key: str) -> None:
         """Remove a file and emptied folders; see :meth:`handler.shelf.Shelf.delete`."""
-        path = self._path(key)
+        path = self._path_to_write(key)
         with self._failures("written to"):
             path.unlink(missing_ok=True)
         for parent in path.parents:
@@ -149,15 +149,23 @@ class FolderShelf:
 
     def _path(self, key: str) -> Path:
         path = self.folder / key
-        # Resolved, because a part of the path may be a link that leads elsewhere.
-        inside = path.resolve().is_relative_to(self.folder.resolve())
-        if not inside or ".." in path.parts:
-            raise StorageError(
-                f"The key leads out of the folder {self.folder}: use another output.prefix, or "
-                f"{self._elsewhere}.",
-                key=key,
-            )
+        if ".." in path.parts or not path.is_relative_to(self.folder):
+            raise self._outside(key)
         return path
+
+    def _path_to_write(self, key: str) -> Path:
+        path = self._path(key)
+        # A part of the path may be a link that leads elsewhere.
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.folder)):
+            raise self._outside(key)
+        return path
+
+    def _outside(self, key: str) -> StorageError:
+        return StorageError(
+            f"The key leads out of the folder {self.folder}: use another output.prefix, or "
+            f"{self._elsewhere}.",
+            key=key,
+        )
 
     @contextlib.contextmanager
     def _failures(self, what: str) -> Iterator[None]:
