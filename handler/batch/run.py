@@ -41,7 +41,7 @@ class BatchOptions:
     """What is to be done.
 
     Attributes:
-        source: A file of JSON lines, or a folder of photos; a path or an ``s3://`` address.
+        place: A file of JSON lines, or a folder of photos; a path or an ``s3://`` address.
         results: The ledger: a file, or an ``s3://`` address that is used as a folder.
         job_input: For photos: every event's ``input`` without its image.
         shard: The share of this worker; ``None`` for the whole list.
@@ -50,7 +50,7 @@ class BatchOptions:
         lease: Seconds without a sign of life after which a worker counts as dead.
     """
 
-    source: str
+    place: str
     results: str
     job_input: Mapping[str, Any] = field(default_factory=dict)
     shard: Shard | None = None
@@ -97,7 +97,7 @@ def run_batch(
         BootError: ComfyUI could not be started.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        job_list = _open_job_list(settings, options.source, options.job_input, Path(scratch))
+        job_list = _open_job_list(settings, options.place, options.job_input, Path(scratch))
         ledger, claims = open_ledger(settings, options.results, options.lease, options.shard)
         ledger.refresh()
         shard = options.shard
@@ -111,7 +111,7 @@ def run_batch(
         started = time.monotonic()
         end: End = "done"
         if not backlog.done:
-            function = start(_with_photos_bucket(settings, options.source))
+            function = start(_with_photos_bucket(settings, options.place))
             started = time.monotonic()
             work = Work(job_list, backlog, ledger, claims)
             worker = BatchWorker(function, work, options.attempts, stop, report_progress)
@@ -123,12 +123,12 @@ def run_batch(
 
 
 def _open_job_list(
-    settings: Settings, source: str, job_input: Mapping[str, Any], scratch: Path
+    settings: Settings, place: str, job_input: Mapping[str, Any], scratch: Path
 ) -> JobList:
     """Open a list of events, which is known by its name's end, or a place with photos.
 
     Args:
-        source: A path or an ``s3://`` address.
+        place: A path or an ``s3://`` address.
         job_input: For photos: every event's ``input`` without its image. Empty for a list.
         scratch: A folder for a copy of a list that is in a bucket.
 
@@ -139,8 +139,8 @@ def _open_job_list(
         UnknownWorkflowError: There is no such workflow.
         StorageError: The bucket cannot be read.
     """
-    address = BucketAddress.parse(source)
-    name = source if address is None else address.key
+    address = BucketAddress.parse(place)
+    name = place if address is None else address.key
     if PurePosixPath(name).suffix.lower() in _LIST_SUFFIXES:
         if job_input:
             raise EventError(
@@ -159,9 +159,9 @@ def _open_job_list(
     return bucket_photos(settings, address, job_input)
 
 
-def _with_photos_bucket(settings: Settings, source: str) -> Settings:
+def _with_photos_bucket(settings: Settings, place: str) -> Settings:
     """Return settings that let the worker read the photos' bucket, which the operator named."""
-    address = BucketAddress.parse(source)
+    address = BucketAddress.parse(place)
     if address is None:
         return settings
     return settings.model_copy(update={"input_buckets": settings.input_buckets | {address.bucket}})

@@ -117,7 +117,7 @@ def _options(args: argparse.Namespace) -> BatchOptions:
     if args.prefix:
         job_input["output"] = {**job_input.get("output", {}), "prefix": args.prefix}
     return BatchOptions(
-        source=args.input,
+        place=args.input,
         results=args.results,
         job_input=job_input,
         shard=Shard.parse(args.shard) if args.shard else None,

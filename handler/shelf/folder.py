@@ -149,7 +149,7 @@ class FolderShelf:
 
     def _path(self, key: str) -> Path:
         path = self.folder / key
-        if ".." in path.parts or not path.is_relative_to(self.folder):
+        if ".." in Path(key).parts or not path.is_relative_to(self.folder):
             raise self._outside(key)
         return path
 

@@ -90,7 +90,7 @@ def test_options_say_what_is_to_be_done(run, ran):
         *("--retry-failed", "--lease", "10"),
     )
     options = ran.options
-    assert (options.source, options.results) == ("photos", "m.jsonl")
+    assert (options.place, options.results) == ("photos", "m.jsonl")
     assert options.job_input == {
         "workflow": "look",
         "params": {"steps": 9},

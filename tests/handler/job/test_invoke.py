@@ -216,6 +216,17 @@ def test_bucket_that_refuses_keeps_the_result_and_the_same_job_delivers_it_witho
     assert not Path(kept).exists()
 
 
+def test_no_jobs_result_is_in_the_way_of_anothers(function, photo_url):
+    jobs = [("d-6", ""), ("x", "d-6/0.png"), ("0.png", "d-6"), ("y", "unsent"), ("y", "reuse")]
+    outputs = []
+    for job_id, prefix in jobs:
+        same = event(photo_url, output={"prefix": prefix, "reuse": True}, params={"seed": 1})
+        outputs += succeeded(function.invoke({"id": job_id, **same})).outputs
+    assert len({output.key for output in outputs}) == len(jobs)
+    for output in outputs:
+        assert hashlib.sha256(fetched(output.url)).hexdigest() == output.sha256
+
+
 def test_bucket_and_disk_that_both_refuse_are_told_by_what_the_bucket_said(
     make_function, bucket_settings, photo_url, tmp_path
 ):

@@ -2,6 +2,7 @@
 
 import os
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -103,3 +104,14 @@ def test_what_a_dead_process_left_half_written_is_not_listed_and_goes_in_time(tm
     os.utime(old, (1, 1))
     assert [entry.key for entry in shelf.list()] == ["job/0.png"]
     assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_a_folder_may_be_named_by_way_of_its_parent(tmp_path, photo, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    shelf = FolderShelf(Path("../there"))
+    shelf.put("job/0.png", photo)
+    assert (tmp_path / "there/job/0.png").read_bytes() == photo
+    assert [entry.key for entry in shelf.list()] == ["job/0.png"]
+    shelf.delete("job/0.png")
+    assert list((tmp_path / "there").iterdir()) == []
