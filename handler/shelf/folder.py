@@ -181,7 +181,8 @@ class FolderShelf:
 
 def _in_its_folder(path: Path, write: Callable[[], T]) -> T:
     for _ in range(_TRIES):
-        with contextlib.suppress(FileNotFoundError):
+        # mkdir says that a folder exists which is gone when it looks what it is.
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
             path.parent.mkdir(parents=True, exist_ok=True)
             return write()
     path.parent.mkdir(parents=True, exist_ok=True)
