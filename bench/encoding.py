@@ -14,6 +14,7 @@ from bench.photos import photo
 from bench.rows import Row, Spread
 from comfyui_runtime.in_process.comfy.pictures import ImageOutput
 from comfyui_runtime.run.outputs import UI_KEY
+from comfyui_runtime.run.outputs import ImageOutput as RunImage
 from handler.contract.event import Output
 from handler.job.encode import encode_image
 
@@ -36,7 +37,7 @@ def measure(scale: Scale) -> list[Row]:
             for output in _FORMATS:
                 started = time.perf_counter()
                 (image,) = ImageOutput().take(tensor)["ui"][UI_KEY]
-                file = encode_image(image, output, {})
+                file = encode_image(RunImage("1", image), output, {})
                 times[output.format].append((time.perf_counter() - started) * 1000)
                 sizes[output.format] = file.size
             started = time.perf_counter()

@@ -154,7 +154,7 @@ class Settings(BaseSettings):
     results_dir: Path = Field(PROJECT_DIR / "results", validation_alias=_env("RESULTS_DIR"))
     """Folder for results where no bucket is set."""
     kept_results_dir: Path | None = Field(None, validation_alias=_env("KEPT_RESULTS_DIR"))
-    """Folder for results whose upload failed; else RunPod's volume, else RESULTS_DIR/unsent."""
+    """Folder for results whose upload failed; else RunPod's volume, else RESULTS_DIR/.unsent."""
     kept_results_max_bytes: int = Field(
         10 * 1024**3, gt=0, validation_alias=_env("KEPT_RESULTS_MAX_BYTES")
     )

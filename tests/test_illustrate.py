@@ -13,10 +13,11 @@ from places import PROJECT
 from comfyui_runtime.workflow.manifest import load_workflow
 from comfyui_runtime.workflow.parameters import IntegerParameter, NumberParameter
 from handler.inputs import InputFetcher
-from handler.job.deliver import Delivery
 from handler.job.invoke import Function
+from handler.job.kept import open_kept_results
+from handler.job.results import Delivery
 from handler.settings import load_settings
-from handler.shelf import open_kept_results, open_storage
+from handler.shelf import open_storage
 
 PARAMETERS = load_workflow(PROJECT / "workflows", "illustrate").manifest.parameters
 SMALL = {"megapixels": 0.1}

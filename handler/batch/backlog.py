@@ -1,4 +1,4 @@
-"""What a worker still has to do, and how the rest of its jobs ended."""
+"""What a worker still has to do, how the rest of its jobs ended, and the report of both."""
 
 from __future__ import annotations
 
@@ -6,11 +6,39 @@ import secrets
 from collections import deque
 from typing import TYPE_CHECKING
 
+from pydantic import BaseModel, ConfigDict, Field
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from handler.batch.job import BatchJob
-    from handler.batch.manifest import Manifest, Outcome
+    from handler.batch.jobs import BatchJob, Outcome
+    from handler.batch.ledger import Ledger
+
+_EXAMPLES = 3
+
+
+class FailureGroup(BaseModel):
+    """Jobs that failed for one reason."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str
+    jobs: int
+    sources: list[str] = Field(description="The first few of them.")
+    message: str = Field(description="The first one's.")
+
+
+class Report(BaseModel):
+    """The state of a worker's share of a batch, the work of earlier and other workers included."""
+
+    model_config = ConfigDict(frozen=True)
+
+    jobs: int
+    succeeded: int
+    failed: int
+    left: int = Field(description="Not done: the worker was stopped, or cannot go on.")
+    seconds: float = Field(description="Of this run, the start of ComfyUI not counted.")
+    failures: list[FailureGroup] = Field(description="By error code, the most frequent first.")
 
 
 class Backlog:
@@ -18,21 +46,21 @@ class Backlog:
 
     Args:
         jobs: The worker's share, or the whole list.
-        manifest: Already refreshed.
+        ledger: Already refreshed.
         retry_failed: Whether jobs that failed before are to be done again.
     """
 
-    def __init__(self, jobs: Sequence[BatchJob], manifest: Manifest, *, retry_failed: bool) -> None:
-        self._manifest = manifest
+    def __init__(self, jobs: Sequence[BatchJob], ledger: Ledger, *, retry_failed: bool) -> None:
+        self._ledger = ledger
         self._outcomes: dict[str, Outcome] = {}
         self._failed = 0
         self._again: dict[str, Outcome] = {}
         self.jobs = jobs
         for job in jobs:
-            outcome = manifest.outcome(job)
+            outcome = ledger.outcome(job)
             if retry_failed and outcome is not None and outcome.status == "failed":
                 self._again[job.job_id] = outcome
-        self._waiting = deque(job for job in jobs if not self._settle(job, manifest.outcome(job)))
+        self._waiting = deque(job for job in jobs if not self._settle(job, ledger.outcome(job)))
 
     @property
     def outcomes(self) -> dict[str, Outcome]:
@@ -79,13 +107,13 @@ class Backlog:
 
     def is_done(self, job: BatchJob) -> bool:
         """Say whether a job is recorded as done, as of now."""
-        return self._settle(job, self._manifest.look_up(job))
+        return self._settle(job, self._ledger.look_up(job))
 
     def refresh(self) -> None:
         """Take out what other workers have done since."""
-        self._manifest.refresh()
+        self._ledger.refresh()
         self._waiting = deque(
-            job for job in self._waiting if not self._settle(job, self._manifest.outcome(job))
+            job for job in self._waiting if not self._settle(job, self._ledger.outcome(job))
         )
 
     def settle(self, job: BatchJob, outcome: Outcome) -> None:
@@ -99,3 +127,35 @@ class Backlog:
             return False
         self.settle(job, outcome)
         return True
+
+
+def make_report(backlog: Backlog, seconds: float) -> Report:
+    """Count how a backlog's jobs ended."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    succeeded = 0
+    for job in backlog.jobs:
+        outcome = backlog.outcomes.get(job.job_id)
+        if outcome is None:
+            continue
+        if outcome.error is None:
+            succeeded += 1
+        else:
+            failures = groups.setdefault(outcome.error.code, [])
+            failures.append((job.source, outcome.error.message))
+    failed = sum(len(group) for group in groups.values())
+    return Report(
+        jobs=len(backlog.jobs),
+        succeeded=succeeded,
+        failed=failed,
+        left=len(backlog.jobs) - succeeded - failed,
+        seconds=round(seconds, 1),
+        failures=[
+            FailureGroup(
+                code=code,
+                jobs=len(group),
+                sources=[source for source, _ in group[:_EXAMPLES]],
+                message=group[0][1],
+            )
+            for code, group in sorted(groups.items(), key=lambda item: -len(item[1]))
+        ],
+    )

@@ -6,30 +6,30 @@ length of its lease and sees no change, by his own clock alone, may take the cla
 by creating the claim's next generation, which again only one can. Generations are never removed
 while the batch runs, so that at any time the highest one tells the holder, and the number of those
 that were not given back tells how many workers died with the job.
+
+A worker that dies takes several jobs along, and all but one are innocent. Its heartbeat therefore
+names the job on the device. That one is suspected; so is every job of a worker that named none, and
+one that was lost more than once. A suspect is tried alone, in a worker that does nothing else: if
+that one dies too, there is no doubt.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
-import socket
-import threading
-import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from comfyui_runtime.errors import ServiceError
-from handler.batch.process import ProcessIdentity, own_identity
+from handler.batch.heartbeat import Heartbeat
+from handler.contract.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from handler.batch.claim_store import ClaimStore
+    from handler.shelf import Shelf
 
-_BEATS_PER_LEASE = 4
-
-log = logging.getLogger(__name__)
+_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,15 @@ class Claim:
     Attributes:
         generation: From 1; one more each time that the job changed hands.
         lost: How many workers died while they held the job.
+        lost_by_it: How many of those died of it without doubt.
+        suspected: Whether it is to be tried alone.
     """
 
     job_id: str
     generation: int
     lost: int
+    lost_by_it: int = 0
+    suspected: bool = False
 
 
 class ClaimKeeper(Protocol):
@@ -52,8 +56,18 @@ class ClaimKeeper(Protocol):
     def start(self) -> None:
         """Show from now on that this worker lives."""
 
-    def take(self, job_id: str) -> Claim | None:
-        """Claim a job; ``None`` while another worker holds it."""
+    def take(self, job_id: str, *, idle: bool = True) -> Claim | None:
+        """Claim a job; ``None`` while another worker holds it.
+
+        Args:
+            idle: Whether this worker does nothing else; a suspect is not claimed otherwise.
+        """
+
+    def on_device(self, claim: Claim) -> None:
+        """Tell the others that the job is on the device. Returns at once."""
+
+    def blame(self, claim: Claim) -> None:
+        """Note that the job broke this worker, unless it only waited beside the one that did."""
 
     def still_held(self, claim: Claim) -> bool:
         """Say whether no other worker has taken the job over."""
@@ -68,99 +82,121 @@ class ClaimKeeper(Protocol):
         """Remove all claims, when every job is done."""
 
 
-class _Heartbeat(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    beat: int
-    lease: float
-    process: ProcessIdentity | None
-
-
 class _Holder(BaseModel):
+    """A generation's holder.
+
+    Attributes:
+        at_fault: Whether the job is to blame if this worker is lost: it is tried alone, or broke
+            the worker.
+    """
+
     model_config = ConfigDict(frozen=True)
 
     worker: str = ""
     given_back: bool = False
-
-
-@dataclass(frozen=True)
-class _Seen:
-    data: bytes | None
-    since: float
+    at_fault: bool = False
 
 
 class Claims:
-    """Claims in a store that all workers of the batch share.
+    """Claims on a shelf that all workers of the batch share.
 
     Args:
+        prefix: Of the claims' keys; ends in a slash.
         lease: Seconds without a heartbeat after which this worker counts as dead. Longer than
-            any pause of the process or of the store.
+            any pause of the process or of the shelf.
     """
 
-    def __init__(self, store: ClaimStore, lease: float) -> None:
-        self._store = store
+    def __init__(self, shelf: Shelf, prefix: str, lease: float) -> None:
+        self._shelf = shelf
+        self._prefix = prefix
         self._lease = lease
-        self._worker = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
-        self._process = own_identity()
-        self._seen: dict[str, _Seen] = {}
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
+        self._heartbeat = Heartbeat(shelf, prefix, lease)
+        self._worker = self._heartbeat.worker
+
+    def check_exclusive(self) -> None:
+        """Prove that the shelf lets only one of two create a key.
+
+        Raises:
+            ConfigurationError: It lets both.
+            StorageError: It could not be found out.
+        """
+        name = f"probe-{uuid.uuid4().hex}"
+        self._put(name, b"")
+        if self._create(name, b""):
+            raise ConfigurationError(
+                "This storage does not honour If-None-Match, so that workers cannot claim jobs in "
+                "it. Keep --results in a folder that all workers share, or give each worker a "
+                "share (--shard I/N) and a file for --results of its own."
+            )
 
     def start(self) -> None:
         """Show from now on that this worker lives; before the first claim.
 
         Raises:
-            StorageError: The store cannot be written to.
+            StorageError: The shelf cannot be written to.
         """
-        self._beat(0)
-        self._thread.start()
+        self._heartbeat.start()
 
-    def take(self, job_id: str) -> Claim | None:
-        """Claim a job; ``None`` while another worker holds it.
+    def take(self, job_id: str, *, idle: bool = True) -> Claim | None:
+        """Claim a job; ``None`` while another worker holds it; see :meth:`ClaimKeeper.take`.
 
         Raises:
-            StorageError: The store cannot be used.
+            StorageError: The shelf cannot be used.
         """
-        mine = _Holder(worker=self._worker).model_dump_json().encode()
-        if self._store.create(_name(job_id, 1), mine):
+        if self._create(_name(job_id, 1), self._holder()):
             return Claim(job_id, 1, 0)
         holders = self._holders(job_id)
         last = holders[-1] if holders else None
-        lost = sum(not holder.given_back for holder in holders)
-        if last is not None and not last.given_back:
-            if last.worker == self._worker:
-                # Made by a request whose answer did not arrive.
-                return Claim(job_id, len(holders), lost - 1)
-            if not self._is_dead(last.worker):
-                return None
-        generation = len(holders) + 1
-        if not self._store.create(_name(job_id, generation), mine):
+        mine = last is not None and not last.given_back and last.worker == self._worker
+        if mine:
+            # Made by a request whose answer did not arrive.
+            holders.pop()
+        elif last is not None and not (last.given_back or self._heartbeat.has_stopped(last.worker)):
             return None
-        return Claim(job_id, generation, lost)
+        lost = [holder for holder in holders if not holder.given_back]
+        suspected = self._is_suspected(job_id, lost)
+        if suspected and not idle:
+            return None
+        generation = len(holders) + 1
+        name = _name(job_id, generation)
+        if not mine and not self._create(name, self._holder(at_fault=suspected)):
+            return None
+        return Claim(job_id, generation, len(lost), sum(h.at_fault for h in lost), suspected)
+
+    def on_device(self, claim: Claim) -> None:
+        """Name the job in the next beat, which comes soon; see :meth:`ClaimKeeper.on_device`."""
+        self._heartbeat.name_job(_job_name(claim.job_id))
+
+    def blame(self, claim: Claim) -> None:
+        """Note that the job broke this worker; see :meth:`ClaimKeeper.blame`.
+
+        Raises:
+            StorageError: The shelf cannot be used.
+        """
+        if self._heartbeat.job in {None, _job_name(claim.job_id)}:
+            self._put(_name(claim.job_id, claim.generation), self._holder(at_fault=True))
+        else:
+            self.give_back(claim)
 
     def still_held(self, claim: Claim) -> bool:
         """Say whether no other worker has taken the job over.
 
         Raises:
-            StorageError: The store cannot be used.
+            StorageError: The shelf cannot be used.
         """
-        return self._store.read(_name(claim.job_id, claim.generation + 1)) is None
+        return self._get(_name(claim.job_id, claim.generation + 1)) is None
 
     def give_back(self, claim: Claim) -> None:
         """Let another worker take the job at once.
 
         Raises:
-            StorageError: The store cannot be used.
+            StorageError: The shelf cannot be used.
         """
-        holder = _Holder(worker=self._worker, given_back=True)
-        name = _name(claim.job_id, claim.generation)
-        self._store.replace(name, holder.model_dump_json().encode())
+        self._put(_name(claim.job_id, claim.generation), self._holder(given_back=True))
 
     def close(self) -> None:
         """End the heartbeat."""
-        self._closing.set()
-        if self._thread.is_alive():
-            self._thread.join(self._lease)
+        self._heartbeat.close()
 
     def clear(self) -> None:
         """Remove all claims, when every job is done.
@@ -168,43 +204,38 @@ class Claims:
         Raises:
             StorageError: They cannot be removed.
         """
-        self._store.clear()
+        # One by one: deletion of many in one request is what storages differ in most.
+        keys = [entry.key for entry in self._shelf.list(self._prefix)]
+        with ThreadPoolExecutor(_THREADS) as threads:
+            list(threads.map(self._shelf.delete, keys))
 
     def _holders(self, job_id: str) -> list[_Holder]:
         holders: list[_Holder] = []
-        while (data := self._store.read(_name(job_id, len(holders) + 1))) is not None:
+        while (data := self._get(_name(job_id, len(holders) + 1))) is not None:
             try:
                 holders.append(_Holder.model_validate_json(data))
             except ValidationError:
                 holders.append(_Holder())  # whoever made it died before he wrote his name
         return holders
 
-    def _is_dead(self, worker: str) -> bool:
-        data = self._store.read(_heartbeat_name(worker))
-        heartbeat = None
-        if data is not None:
-            heartbeat = _Heartbeat.model_validate_json(data)
-            if heartbeat.process is not None and heartbeat.process.is_gone:
-                return True
-        seen = self._seen.get(worker)
-        if seen is None or seen.data != data:
-            self._seen[worker] = _Seen(data, time.monotonic())
-            return False
-        lease = self._lease if heartbeat is None else heartbeat.lease
-        return time.monotonic() - seen.since >= lease
+    def _is_suspected(self, job_id: str, lost: list[_Holder]) -> bool:
+        on_device = {_job_name(job_id), None}
+        return len(lost) > 1 or any(
+            holder.at_fault or self._heartbeat.job_of(holder.worker) in on_device for holder in lost
+        )
 
-    def _beat_on(self) -> None:
-        number = 0
-        while not self._closing.wait(self._lease / _BEATS_PER_LEASE):
-            number += 1
-            try:
-                self._beat(number)
-            except ServiceError as error:
-                log.warning("heartbeat not written", extra={"error": error.message})
+    def _holder(self, *, given_back: bool = False, at_fault: bool = False) -> bytes:
+        holder = _Holder(worker=self._worker, given_back=given_back, at_fault=at_fault)
+        return holder.model_dump_json().encode()
 
-    def _beat(self, number: int) -> None:
-        heartbeat = _Heartbeat(beat=number, lease=self._lease, process=self._process)
-        self._store.replace(_heartbeat_name(self._worker), heartbeat.model_dump_json().encode())
+    def _create(self, name: str, data: bytes) -> bool:
+        return self._shelf.create(self._prefix + name, data)
+
+    def _get(self, name: str) -> bytes | None:
+        return self._shelf.get(self._prefix + name)
+
+    def _put(self, name: str, data: bytes) -> None:
+        self._shelf.put(self._prefix + name, data)
 
 
 class NoClaims:
@@ -213,9 +244,15 @@ class NoClaims:
     def start(self) -> None:
         """Do nothing."""
 
-    def take(self, job_id: str) -> Claim | None:
+    def take(self, job_id: str, *, idle: bool = True) -> Claim | None:  # noqa: ARG002
         """Claim the job, which is always free."""
         return Claim(job_id, 1, 0)
+
+    def on_device(self, claim: Claim) -> None:
+        """Do nothing."""
+
+    def blame(self, claim: Claim) -> None:
+        """Do nothing."""
 
     def still_held(self, claim: Claim) -> bool:  # noqa: ARG002
         """Say that the job is held, as it always is."""
@@ -232,9 +269,8 @@ class NoClaims:
 
 
 def _name(job_id: str, generation: int) -> str:
-    job = hashlib.sha256(job_id.encode(errors="surrogatepass")).hexdigest()[:40]
-    return f"jobs/{job}.{generation}"
+    return f"jobs/{_job_name(job_id)}.{generation}"
 
 
-def _heartbeat_name(worker: str) -> str:
-    return f"workers/{worker or 'unknown'}"
+def _job_name(job_id: str) -> str:
+    return hashlib.sha256(job_id.encode(errors="surrogatepass")).hexdigest()[:40]

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from handler.batch.job import BatchJob, digest
+from handler.batch.jobs import BatchJob, digest
 from handler.contract.errors import EventError
 from handler.inputs.local_images import inline_local_image
 
@@ -19,7 +19,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class EventList:
-    """Events, one a line; empty lines are left out.
+    """Events, one per line; empty lines are left out.
 
     A line without an id gets one that follows from its content, so that lines may be added and
     moved between two runs. Only the lines' places in the file are held in memory.

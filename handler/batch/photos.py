@@ -10,14 +10,15 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from handler.batch.job import BatchJob, digest
+from handler.batch.jobs import BatchJob, digest
 from handler.contract.errors import ConfigurationError, EventError
 from handler.inputs.local_images import inline_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from mypy_boto3_s3 import S3Client
+    from handler.settings import Settings
+    from handler.shelf import BucketAddress
 
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_NAME_IN_AN_ID = 40
@@ -40,23 +41,24 @@ class _Photo:
     state: tuple[str | int, ...]
 
 
-class FolderPhotos:
-    """The photos below a folder of this machine. Hidden files and folders are left out.
+class Photos:
+    """Photos as a list of jobs.
 
     Args:
         job_input: Every event's ``input`` without its image.
-
-    Raises:
-        EventError: The folder cannot be read, or has no photo.
+        image_of: Gives an event's image for a photo's address.
     """
 
-    def __init__(self, folder: Path, job_input: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        photos: Sequence[_Photo],
+        job_input: Mapping[str, Any],
+        image_of: Callable[[str], str],
+    ) -> None:
+        self._photos = photos
         self._job_input = job_input
-        try:
-            self._photos = _photos_only(_files(folder.absolute()), str(folder))
-        except OSError as error:
-            raise EventError(f"{folder} cannot be read: {error.strerror}.") from error
-        self._jobs = _jobs(self._photos, job_input)
+        self._image_of = image_of
+        self._jobs = _jobs(photos, job_input)
 
     @property
     def jobs(self) -> Sequence[BatchJob]:
@@ -64,44 +66,51 @@ class FolderPhotos:
         return self._jobs
 
     def event(self, job: BatchJob) -> object:
-        """Return a job's event with the photo in it.
+        """Return a job's event.
 
         Raises:
             EventError: The photo cannot be read.
         """
-        image = inline_file(Path(self._photos[job.index].address))
+        image = self._image_of(self._photos[job.index].address)
         return {"id": job.job_id, "input": {**self._job_input, "image": image}}
 
 
-class BucketPhotos:
-    """The photos below a prefix of a bucket; the worker fetches each as an ``s3://`` input.
+def folder_photos(folder: Path, job_input: Mapping[str, Any]) -> Photos:
+    """Return the photos below a folder of this machine. Hidden files and folders are left out.
+
+    Each is put into its job's event.
+
+    Args:
+        job_input: Every event's ``input`` without its image.
+
+    Raises:
+        EventError: The folder cannot be read, or has no photo.
+    """
+    try:
+        photos = _photos_only(_files(folder.absolute()), str(folder))
+    except OSError as error:
+        raise EventError(f"{folder} cannot be read: {error.strerror}.") from error
+    return Photos(photos, job_input, lambda address: inline_file(Path(address)))
+
+
+def bucket_photos(
+    settings: Settings, address: BucketAddress, job_input: Mapping[str, Any]
+) -> Photos:
+    """Return the photos below a prefix of a bucket; the worker fetches each by its address.
 
     Args:
         job_input: Every event's ``input`` without its image.
 
     Raises:
         EventError: There is no photo.
-        BotoCoreError: The bucket cannot be listed.
-        ClientError: The bucket cannot be listed.
+        StorageError: The bucket cannot be listed.
     """
-
-    def __init__(
-        self, client: S3Client, bucket: str, prefix: str, job_input: Mapping[str, Any]
-    ) -> None:
-        self._job_input = job_input
-        found = _objects(client, bucket, prefix)
-        self._photos = _photos_only(found, f"s3://{bucket}/{prefix}")
-        self._jobs = _jobs(self._photos, job_input)
-
-    @property
-    def jobs(self) -> Sequence[BatchJob]:
-        """Every job, by the photos' keys."""
-        return self._jobs
-
-    def event(self, job: BatchJob) -> object:
-        """Return a job's event, which names the photo."""
-        image = self._photos[job.index].address
-        return {"id": job.job_id, "input": {**self._job_input, "image": image}}
+    place = f"s3://{address.bucket}/{address.folder}"
+    found = (
+        _Photo(place + entry.key, entry.key, entry.version)
+        for entry in address.open(settings).list()
+    )
+    return Photos(_photos_only(found, place), job_input, str)
 
 
 def check_results_are_elsewhere(results: str, photos: str) -> None:
@@ -129,14 +138,6 @@ def _files(folder: Path) -> Iterable[_Photo]:
         if path.is_file() and not any(part.startswith(".") for part in relative.parts):
             state = path.stat()
             yield _Photo(str(path), relative.as_posix(), (state.st_size, state.st_mtime_ns))
-
-
-def _objects(client: S3Client, bucket: str, prefix: str) -> Iterable[_Photo]:
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    for page in pages:
-        for entry in page.get("Contents", []):
-            key = entry["Key"]
-            yield _Photo(f"s3://{bucket}/{key}", key.removeprefix(prefix), (entry["ETag"],))
 
 
 def _photos_only(files: Iterable[_Photo], place: str) -> list[_Photo]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from comfyui_runtime.errors import ServiceError, WorkerBrokenError
-from handler.batch.manifest import Record
+from handler.batch.jobs import Record
 from handler.contract.errors import ShuttingDownError, WorkerLostError
 from handler.contract.job_id import JobId
 from handler.contract.response import Failure, failure
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from handler.batch.backlog import Backlog
     from handler.batch.claims import Claim, ClaimKeeper
-    from handler.batch.job import BatchJob, JobList
-    from handler.batch.manifest import Manifest
+    from handler.batch.jobs import BatchJob, JobList
+    from handler.batch.ledger import Ledger
+    from handler.contract.progress import JobProgress
     from handler.contract.response import Response
     from handler.job.invoke import Function
 
@@ -64,13 +65,13 @@ class Work:
     Attributes:
         job_list: Gives the jobs' events.
         backlog: The worker's share.
-        manifest: Where the jobs are recorded, by all workers.
+        ledger: Where the jobs are recorded, by all workers.
         claims: What keeps the workers apart.
     """
 
     job_list: JobList
     backlog: Backlog
-    manifest: Manifest
+    ledger: Ledger
     claims: ClaimKeeper
 
 
@@ -79,7 +80,7 @@ class BatchWorker:
 
     Args:
         attempts: How often a job is tried that fails with a retryable error, and how many workers
-            may die with a job before it counts as failed.
+            may die with a job before it counts as failed; the last of them did nothing else.
         stop: Set from outside, a signal's handler say: take no more jobs, finish those that run.
         on_change: Called when the work begins, after jobs were recorded, and now and then.
     """
@@ -97,7 +98,7 @@ class BatchWorker:
         self._stop_grace = function.settings.stop_grace
         self._job_list = work.job_list
         self._backlog = work.backlog
-        self._manifest = work.manifest
+        self._ledger = work.ledger
         self._claims = work.claims
         self._attempts = attempts
         self._stop = stop
@@ -112,7 +113,7 @@ class BatchWorker:
         """Work until every job is done, by this worker or another, or until stopped.
 
         Raises:
-            StorageError: The manifest or the claims cannot be used.
+            StorageError: The ledger or the claims cannot be used.
         """
         self._claims.start()
         self._on_change()
@@ -131,42 +132,59 @@ class BatchWorker:
         return self._broken or self._stop.is_set() or self._backlog.done
 
     def _take_jobs(self) -> None:
-        while len(self._under_way) < self._limit:
+        while len(self._under_way) < self._limit and not self._tries_a_suspect():
             attempt = self._due_retry() or self._free_job()
             if attempt is None:
                 return
             self._submit(attempt)
 
+    def _tries_a_suspect(self) -> bool:
+        return any(attempt.claim.suspected for attempt in self._under_way.values())
+
     def _due_retry(self) -> _Attempt | None:
-        if self._retries and self._retries[0].due <= time.monotonic():
-            return heapq.heappop(self._retries)
-        return None
+        if not self._retries or self._retries[0].due > time.monotonic():
+            return None
+        if self._retries[0].claim.suspected and self._under_way:
+            return None
+        return heapq.heappop(self._retries)
 
     def _free_job(self) -> _Attempt | None:
         if time.monotonic() < self._pause_until:
             return None
+        # Suspects come last: what they take down with them is then done.
+        attempt = self._claim_one(idle=False) or (
+            None if self._under_way else self._claim_one(idle=True)
+        )
+        if attempt is None and self._backlog.waiting:
+            self._pause_until = time.monotonic() + _PAUSE_SECONDS
+            self._refresh()
+        return attempt
+
+    def _claim_one(self, *, idle: bool) -> _Attempt | None:
         for _ in range(min(_TRIES_PER_TURN, self._backlog.waiting)):
             job = self._backlog.next()
-            claim = self._claims.take(job.job_id)
+            claim = self._claims.take(job.job_id, idle=idle)
             if claim is None:
                 self._backlog.put_back(job)
             elif self._backlog.is_done(job):
                 continue
-            elif claim.lost >= self._attempts:
+            elif claim.lost >= self._attempts and claim.lost_by_it:
                 self._record(_Attempt(0.0, job, claim, claim.lost), _lost(job, claim))
             else:
                 return _Attempt(0.0, job, claim, 1)
-        if self._backlog.waiting:
-            self._pause_until = time.monotonic() + _PAUSE_SECONDS
-            self._refresh()
         return None
 
     def _submit(self, attempt: _Attempt) -> None:
+        def on_progress(progress: JobProgress) -> None:
+            if progress.phase == "run":
+                self._claims.on_device(attempt.claim)
+
         job_id = JobId.of(attempt.job.job_id)
         try:
             with refusals_logged(job_id):
                 event = self._job_list.event(attempt.job)
-                job = self._pool.submit(self._pool.function.read(event, job_id))
+                request = self._pool.function.read(event, job_id)
+                job = self._pool.submit(request, on_progress)
         except ServiceError as error:
             self._record(attempt, failure(job_id, error))
         else:
@@ -194,7 +212,7 @@ class BatchWorker:
         self._broken = self._broken or response.replace_worker
         match response.error.code:
             case WorkerBrokenError.code:
-                # The claim stays as it is, and counts against the job that broke the worker.
+                self._claims.blame(attempt.claim)
                 log.error("worker cannot go on", extra={"job": attempt.job.job_id})
             case ShuttingDownError.code:
                 self._claims.give_back(attempt.claim)
@@ -212,7 +230,7 @@ class BatchWorker:
             self._backlog.put_back(attempt.job)
             return
         record = Record(attempt.job, attempt.number, response)
-        self._manifest.append(record)
+        self._ledger.append(record)
         self._backlog.settle(attempt.job, record.outcome)
         if isinstance(response, Failure):
             self._claims.give_back(attempt.claim)

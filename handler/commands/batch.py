@@ -50,13 +50,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "input",
-        help="list of events (.jsonl, one a line), or folder of photos; a path or s3://bucket/key",
+        help="list of events (.jsonl, one per line), or folder of photos; a path or s3://bucket/key",
     )
     parser.add_argument(
         "--results",
         required=True,
         metavar="FILE",
-        help="manifest: a file, one line of JSON a job; or s3://bucket/prefix",
+        help="ledger of jobs done: a file, one line of JSON per job; or s3://bucket/prefix",
     )
     add_request_options(parser)
     parser.add_argument("--prefix", help="folder put before the results' keys, for photos")
@@ -107,7 +107,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> BatchOptions:
-    from handler.batch.job import Shard
+    from handler.batch.jobs import Shard
     from handler.batch.run import BatchOptions
     from handler.contract.errors import ConfigurationError
 
@@ -117,7 +117,7 @@ def _options(args: argparse.Namespace) -> BatchOptions:
     if args.prefix:
         job_input["output"] = {**job_input.get("output", {}), "prefix": args.prefix}
     return BatchOptions(
-        source=args.input,
+        place=args.input,
         results=args.results,
         job_input=job_input,
         shard=Shard.parse(args.shard) if args.shard else None,

@@ -73,6 +73,9 @@ class Success(BaseModel):
         description="Whether this is the stored result of an identical earlier request."
     )
     cold_start: bool = Field(description="Whether this was the worker's first job.")
+    warnings: list[str] = Field(
+        default_factory=list, description="What went wrong without failing the job."
+    )
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON data."""

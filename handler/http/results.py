@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qs, quote
 
@@ -13,18 +12,16 @@ from fastapi.responses import FileResponse
 
 from handler.contract.errors import NotFoundError
 from handler.contract.response import Success
-from handler.shelf.kept import is_kept_result
+from handler.job.kept import is_kept_result
+from handler.shelf import FolderShelf
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pydantic import SecretStr
 
-    from handler.contract.event import Output
     from handler.contract.response import Response
-    from handler.job.encode import EncodedFile
     from handler.settings import Settings
-    from handler.shelf import LocalStorage, StoredFile
 
     AnyResponse = TypeVar("AnyResponse", bound=Response)
 
@@ -44,12 +41,16 @@ class ResultLinks:
         secret = token.get_secret_value().encode() if token else None
         self._key = secret and hmac.digest(secret, b"result links", "sha256")
 
-    def path(self, key: str, output: Output) -> str:
-        """Return the path and query under which a result can be fetched."""
+    def path(self, key: str, expires_in: int | None) -> str:
+        """Return the path and query under which a result can be fetched.
+
+        Args:
+            expires_in: Seconds that they are valid; ``None`` for good, without a signature.
+        """
         path = RESULTS_PATH + quote(key)
-        if self._key is None or output.url == "public":
+        if self._key is None or expires_in is None:
             return path
-        expires = int(time.time()) + output.expires_in
+        expires = int(time.time()) + expires_in
         return f"{path}?expires={expires}&signature={self._signature(key, expires)}"
 
     def is_signed(self, path: str, query: bytes) -> bool:
@@ -73,32 +74,16 @@ class ResultLinks:
         return hmac.new(self._key or b"", message, hashlib.sha256).hexdigest()
 
 
-class ServedFolder:
+class ServedFolder(FolderShelf):
     """A folder whose files this server hands out; its URLs are paths, made whole per request."""
 
-    def __init__(self, folder: LocalStorage, links: ResultLinks) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, links: ResultLinks) -> None:
+        super().__init__(folder)
         self._links = links
 
-    def store(self, file: EncodedFile, key: str, output: Output) -> StoredFile:
-        """Write a result; see :meth:`handler.shelf.Storage.store`."""
-        return self._served(self._folder.store(file, key, output), output)
-
-    def read(self, key: str) -> bytes | None:
-        """Return a file's bytes; see :meth:`handler.shelf.Storage.read`."""
-        return self._folder.read(key)
-
-    def locate(self, key: str, sha256: str, output: Output) -> StoredFile | None:
-        """Return where a file is; see :meth:`handler.shelf.Storage.locate`."""
-        stored = self._folder.locate(key, sha256, output)
-        return stored and self._served(stored, output)
-
-    def check(self) -> None:
-        """Write and remove a small file; see :meth:`handler.shelf.Storage.check`."""
-        self._folder.check()
-
-    def _served(self, stored: StoredFile, output: Output) -> StoredFile:
-        return replace(stored, url=self._links.path(stored.key, output))
+    def url(self, key: str, *, expires_in: int | None = None) -> str:
+        """Return a file's path on this server; see :meth:`handler.shelf.Shelf.url`."""
+        return self._links.path(key, expires_in)
 
 
 def with_whole_urls(response: AnyResponse, base_url: str) -> AnyResponse:

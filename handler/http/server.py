@@ -28,7 +28,7 @@ from handler.http.connection import (
 from handler.http.results import ServedFolder
 from handler.http.service import Service
 from handler.job.start import start
-from handler.shelf import LocalStorage, open_storage
+from handler.shelf import FolderShelf, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter, FastAPI
 
     from handler.settings import Settings
-    from handler.shelf import Storage
+    from handler.shelf import Shelf
 
 log = logging.getLogger(__name__)
 
@@ -94,11 +94,11 @@ def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
     return status
 
 
-def served_storage(settings: Settings, service: Service) -> Storage:
+def served_storage(settings: Settings, service: Service) -> Shelf:
     """Return where results go; those in a local folder get addresses of this server."""
     storage = open_storage(settings)
-    if isinstance(storage, LocalStorage):
-        return ServedFolder(storage, service.links)
+    if isinstance(storage, FolderShelf):
+        return ServedFolder(storage.folder, service.links)
     return storage
 
 

@@ -17,6 +17,7 @@ from isal import isal_zlib
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo, putchunk
 
+from comfyui_runtime.run.outputs import ImageOutput
 from handler.contract.errors import OutputError
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from comfyui_runtime.workflow.images import PixelImage
+    from comfyui_runtime.run.outputs import FileOutput
+    from comfyui_runtime.run.outputs import Output as RunOutput
+    from comfyui_runtime.workflow.graph import NodeId
     from handler.contract.event import Output
 
 _CONTENT_TYPES = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
@@ -83,6 +86,7 @@ class EncodedFile:
     """A result as it is stored.
 
     Attributes:
+        node_id: The output node that made it.
         data: The file's bytes.
         content_type: Media type.
         extension: Lower case, without the dot.
@@ -90,6 +94,7 @@ class EncodedFile:
         height: Pixels; ``None`` for what is not an image.
     """
 
+    node_id: NodeId
     data: bytes = field(repr=False)
     content_type: str
     extension: str
@@ -107,55 +112,65 @@ class EncodedFile:
         return hashlib.sha256(self.data).hexdigest()
 
 
-def encode_image(image: PixelImage, output: Output, metadata: Mapping[str, str]) -> EncodedFile:
+def encode(output: RunOutput, wanted: Output, metadata: Mapping[str, str]) -> EncodedFile:
+    """Turn what an output node made into a file; see :func:`encode_image`, :func:`named_file`."""
+    if isinstance(output, ImageOutput):
+        return encode_image(output, wanted, metadata)
+    return named_file(output)
+
+
+def encode_image(made: ImageOutput, wanted: Output, metadata: Mapping[str, str]) -> EncodedFile:
     """Encode an image as the caller asked for.
 
     PNG, and webp at quality 100, keep every pixel. Jpeg knows no transparency; it is put over
     white. Colours are sRGB: PNG says so, the other two mean it by default.
 
     Args:
-        image: What the graph made.
-        output: Format, quality, and whether metadata is wanted.
-        metadata: Text entries by keyword, for PNG with ``output.embed_workflow``; left out
+        made: What the graph made.
+        wanted: Format, quality, and whether metadata is wanted.
+        metadata: Text entries by keyword, for PNG with ``wanted.embed_workflow``; left out
             otherwise.
 
     Raises:
         OutputError: The image is larger than the format can hold.
     """
-    limit = _LONGEST_SIDE[output.format]
+    image = made.image
+    limit = _LONGEST_SIDE[wanted.format]
     if max(image.width, image.height) > limit:
         raise OutputError(
-            f"The result is {image.width} x {image.height} pixels, and {output.format} holds "
+            f"The result is {image.width} x {image.height} pixels, and {wanted.format} holds "
             f"{limit} a side: ask for output.format png, or for a smaller picture.",
             width=image.width,
             height=image.height,
         )
-    if output.format == "png":
-        data = _png(image.pixels, metadata if output.embed_workflow else {})
-    elif output.format == "webp":
-        data = _webp(image.pixels, output.quality)
+    if wanted.format == "png":
+        data = _png(image.pixels, metadata if wanted.embed_workflow else {})
+    elif wanted.format == "webp":
+        data = _webp(image.pixels, wanted.quality)
     else:
-        data = _jpeg(image.pixels, output.quality)
+        data = _jpeg(image.pixels, wanted.quality)
     return EncodedFile(
+        made.node_id,
         data,
-        _CONTENT_TYPES[output.format],
-        _EXTENSIONS[output.format],
+        _CONTENT_TYPES[wanted.format],
+        _EXTENSIONS[wanted.format],
         image.width,
         image.height,
     )
 
 
-def named_file(name: str, data: bytes) -> EncodedFile:
+def named_file(made: FileOutput) -> EncodedFile:
     """Take a file that an output node wrote: video, sound, text, or an image kept as it is.
 
     The content type follows from the name, the dimensions of an image from its header.
     """
-    suffix = PurePath(name).suffix.lower()
+    suffix = PurePath(made.name).suffix.lower()
     content_type = _types.guess_type(f"file{suffix}")[0] or "application/octet-stream"
     extension = suffix.removeprefix(".")
-    width, height = _dimensions(data) if content_type.startswith("image/") else (None, None)
+    width, height = _dimensions(made.data) if content_type.startswith("image/") else (None, None)
     return EncodedFile(
-        data,
+        made.node_id,
+        made.data,
         content_type,
         extension if _SAFE_EXTENSION.fullmatch(extension) else _FALLBACK_EXTENSION,
         width,

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import ServiceError
 from comfyui_runtime.run.cancellation import Cancellation
-from comfyui_runtime.run.outputs import ImageOutput
 from comfyui_runtime.workflow.patch import patch
 from handler.contract.errors import InternalError, OutputError
 from handler.contract.job_id import job_id_of
 from handler.contract.progress import JobProgress
 from handler.contract.response import Success, Timings, failure
 from handler.job.clock import Clock
-from handler.job.deliver import EncodedOutput
-from handler.job.encode import encode_image, named_file
+from handler.job.encode import encode
 from handler.job.request import read_request, refusals_logged
 from handler.job.single_flight import SingleFlight
 from handler.log import job_context
@@ -36,9 +34,9 @@ if TYPE_CHECKING:
     from handler.contract.progress import OnJobProgress
     from handler.contract.response import Response
     from handler.inputs import InputFetcher
-    from handler.job.deliver import Delivered, Delivery
     from handler.job.encode import EncodedFile
     from handler.job.request import Request
+    from handler.job.results import Delivery, Results
     from handler.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -148,8 +146,8 @@ class Function:
             images = self._fetch(request, cancellation)
         with self._turn(request, images, cancellation):
             same = self._delivery.deliver_same(request, images)
-            delivered = same or self._run(request, images, cancellation, report, clock)
-        return _success(request, delivered, clock, cold_start=cold_start)
+            results = same or self._run(request, images, cancellation, report, clock)
+        return _success(request, results, clock, cold_start=cold_start)
 
     def _turn(
         self, request: Request, images: Mapping[str, PixelImage], cancellation: Cancellation
@@ -165,7 +163,7 @@ class Function:
         cancellation: Cancellation,
         report: OnJobProgress,
         clock: Clock,
-    ) -> Delivered:
+    ) -> Results:
         patched = patch(request.workflow, request.values, images)
         result = self.runtime.run(patched, cancellation, _node_progress(report))
         log.info(
@@ -197,7 +195,7 @@ class Function:
 
 def _encode(
     request: Request, patched: PatchedGraph, outputs: tuple[Output, ...]
-) -> list[EncodedOutput]:
+) -> list[EncodedFile]:
     if not outputs:
         raise OutputError(
             f"The workflow {request.workflow.name} ran but made no file. Its graph must end in an "
@@ -206,16 +204,10 @@ def _encode(
     metadata = {}
     if request.output.embed_workflow:
         metadata["prompt"] = json.dumps(patched.graph.to_api())
-
-    def encode(output: Output) -> EncodedFile:
-        if isinstance(output, ImageOutput):
-            return encode_image(output.image, request.output, metadata)
-        return named_file(output.name, output.data)
-
-    return [EncodedOutput(output.node_id, encode(output)) for output in outputs]
+    return [encode(output, request.output, metadata) for output in outputs]
 
 
-def _success(request: Request, delivered: Delivered, clock: Clock, *, cold_start: bool) -> Success:
+def _success(request: Request, results: Results, clock: Clock, *, cold_start: bool) -> Success:
     phases = ("fetch", "validate", "queue", "run", "encode", "store")
     seconds = {phase: clock.seconds(phase) for phase in phases}
     return Success(
@@ -223,9 +215,10 @@ def _success(request: Request, delivered: Delivered, clock: Clock, *, cold_start
         given_id=request.job_id.given,
         workflow=request.workflow.name,
         workflow_version=request.workflow.manifest.version,
-        seed=delivered.seed,
-        outputs=list(delivered.outputs),
-        reused=delivered.reused,
+        seed=results.seed,
+        outputs=list(results.outputs),
+        reused=results.reused,
+        warnings=list(results.warnings),
         timings=Timings.model_validate({**seconds, "total": clock.total()}),
         cold_start=cold_start,
     )

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from handler.contract.response import OutputFile
-from handler.job.encode import named_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from comfyui_runtime.workflow.images import PixelImage
     from handler.job.request import Request
-    from handler.shelf import Storage
+    from handler.shelf import Shelf
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ class ReusableResults:
     another.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Shelf) -> None:
         self._storage = storage
 
     @staticmethod
@@ -55,7 +54,7 @@ class ReusableResults:
         Raises:
             StorageError: The storage cannot be read.
         """
-        data = self._storage.read(_record_key(request, images))
+        data = self._storage.get(_record_key(request, images))
         if data is None:
             return None
         try:
@@ -63,13 +62,15 @@ class ReusableResults:
         except ValidationError:
             log.warning("record of a reusable result cannot be read")
             return None
+        wanted = request.output
+        expires_in = None if wanted.url == "public" else wanted.expires_in
         found = []
         for key, output in zip(record.keys, record.outputs, strict=True):
             # A later job with the same id may have replaced the file by another.
-            stored = self._storage.locate(key, output.sha256, request.output)
-            if stored is None:
+            if not self._storage.has(key, output.sha256):
                 return None
-            found.append(output.model_copy(update={"url": stored.url}))
+            url = self._storage.url(key, expires_in=expires_in)
+            found.append(output.model_copy(update={"url": url}))
         return tuple(found)
 
     def remember(
@@ -86,8 +87,8 @@ class ReusableResults:
         """
         bare = [output.model_copy(update={"url": None}) for output in outputs]
         record = _Record(keys=list(keys), outputs=bare)
-        file = named_file("record.json", record.model_dump_json().encode())
-        self._storage.store(file, _record_key(request, images), request.output)
+        data = record.model_dump_json().encode()
+        self._storage.put(_record_key(request, images), data, content_type="application/json")
 
 
 def _record_key(request: Request, images: Mapping[str, PixelImage]) -> str:
@@ -100,4 +101,5 @@ def _record_key(request: Request, images: Mapping[str, PixelImage]) -> str:
         ),
     }
     digest = hashlib.sha256(json.dumps(asked_for, sort_keys=True).encode()).hexdigest()
-    return f"reuse/{digest}.json"
+    # No result's key begins with a dot, so that none can be in the way of a record.
+    return f".reuse/{digest}.json"

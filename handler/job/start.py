@@ -14,10 +14,11 @@ from comfyui_runtime.in_process.options import BootOptions
 from comfyui_runtime.in_process.read_ahead import ReadAhead
 from handler.contract.errors import ConfigurationError
 from handler.inputs import InputFetcher
-from handler.job.deliver import Delivery
 from handler.job.invoke import Function
+from handler.job.kept import open_kept_results
+from handler.job.results import Delivery
 from handler.job.warm_up import model_paths, warm_up, workflows_to_warm_up
-from handler.shelf import open_kept_results, open_storage
+from handler.shelf import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
     from comfyui_runtime.in_process.runtime import InProcessRuntime
     from comfyui_runtime.run.runtime import Runtime
     from handler.settings import Settings
-    from handler.shelf import Storage
+    from handler.shelf import Shelf
 
 log = logging.getLogger(__name__)
 
 
 def start(
     settings: Settings,
-    storage: Storage | None = None,
+    storage: Shelf | None = None,
     on_boot: Callable[[BootReport], None] | None = None,
 ) -> Function:
     """Boot ComfyUI in this process and return the function.

@@ -1,19 +1,17 @@
-"""Where results go: a bucket, or a folder where no bucket is configured."""
+"""Where bytes are kept: one interface, a folder and a bucket behind it."""
 
-from handler.shelf.bucket import S3Storage
-from handler.shelf.contract import Storage, StoredFile
-from handler.shelf.folder import LocalStorage
-from handler.shelf.kept import KeptResults, open_kept_results
+from handler.shelf.bucket import BucketShelf
+from handler.shelf.folder import FolderShelf
 from handler.shelf.keys import result_key
-from handler.shelf.selection import open_storage
+from handler.shelf.selection import BucketAddress, open_storage
+from handler.shelf.shelf import Entry, Shelf
 
 __all__ = [
-    "KeptResults",
-    "LocalStorage",
-    "S3Storage",
-    "Storage",
-    "StoredFile",
-    "open_kept_results",
+    "BucketAddress",
+    "BucketShelf",
+    "Entry",
+    "FolderShelf",
+    "Shelf",
     "open_storage",
     "result_key",
 ]

@@ -1,80 +1,211 @@
-"""Results in a folder of this machine, for work without a bucket."""
+"""A shelf that is a folder, of this machine or shared over a network file system."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from typing import TYPE_CHECKING
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from uuid import uuid4
 
 from handler.contract.errors import StorageError
-from handler.shelf.atomic_file import write_atomically
-from handler.shelf.contract import StoredFile
+from handler.shelf.shelf import OCTETS, Entry
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
-    from handler.contract.event import Output
-    from handler.job.encode import EncodedFile
+    from handler.shelf.shelf import Data
 
 _PROBE_NAME = ".write-probe"
+_PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")
+# No write takes as long; what is older was left by a process that died.
+_PARTIAL_SECONDS = 3600.0
+# Another worker may remove a folder that has just become empty between two of our steps.
+_TRIES = 50
+
+T = TypeVar("T")
 
 
-class LocalStorage:
+class FolderShelf:
     """A folder; URLs are ``file://``, of no use on another machine, and do not expire.
 
+    ``O_EXCL`` decides who creates a key; local file systems and NFS from version 3 keep to it
+    (https://man7.org/linux/man-pages/man2/open.2.html).
+
     Args:
-        folder: Made when something is stored. Nothing is ever written outside it.
+        folder: Made when something is written. Nothing is ever written outside it.
+        elsewhere: What an operator can do who wants another folder, for messages.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder.absolute()
+    def __init__(self, folder: Path, elsewhere: str = "set RESULTS_DIR to another folder") -> None:
+        self.folder = folder.absolute()
+        self._elsewhere = elsewhere
 
-    def store(self, file: EncodedFile, key: str, output: Output) -> StoredFile:  # noqa: ARG002
-        """Write a result; see :meth:`handler.shelf.Storage.store`."""
+    def put(
+        self,
+        key: str,
+        data: Data,
+        *,
+        content_type: str = OCTETS,  # noqa: ARG002
+        sha256: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Write a file whole or not at all; see :meth:`handler.shelf.Shelf.put`.
+
+        The bytes are on the disk before the name is: neither the death of this process nor of the
+        machine leaves a short file under it.
+        """
+        path = self._path_to_write(key)
+        with self._failures("written to"):
+            _in_its_folder(path, lambda: _replace(path, data))
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write a file that is not there yet; see :meth:`handler.shelf.Shelf.create`.
+
+        A reader may find it empty for a moment, or for good if the writer dies in between.
+        """
+        path = self._path_to_write(key)
+
+        def write() -> bool:
+            try:
+                file = path.open("xb")
+            except FileExistsError:
+                return False
+            with file:
+                file.write(data)
+            return True
+
+        with self._failures("written to"):
+            return _in_its_folder(path, write)
+
+    def get(self, key: str) -> bytes | None:
+        """Return a file's bytes; see :meth:`handler.shelf.Shelf.get`."""
         path = self._path(key)
-        self._write(path, file.data)
-        return StoredFile(path.as_uri(), key)
+        with self._failures("read"):
+            try:
+                return path.read_bytes()
+            except FileNotFoundError:
+                return None
 
-    def read(self, key: str) -> bytes | None:
-        """Return a file's bytes; see :meth:`handler.shelf.Storage.read`."""
-        path = self._path(key)
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StorageError(
-                f"The file {path} cannot be read ({error.strerror}): check the rights there."
-            ) from error
+    def has(self, key: str, sha256: str) -> bool:
+        """Say whether a file has this content; see :meth:`handler.shelf.Shelf.has`."""
+        data = self.get(key)
+        return data is not None and hashlib.sha256(data).hexdigest() == sha256
 
-    def locate(self, key: str, sha256: str, output: Output) -> StoredFile | None:  # noqa: ARG002
-        """Return where a file is; see :meth:`handler.shelf.Storage.locate`."""
-        data = self.read(key)
-        if data is None or hashlib.sha256(data).hexdigest() != sha256:
-            return None
-        return StoredFile(self._path(key).as_uri(), key)
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """List files; see :meth:`handler.shelf.Shelf.list`.
+
+        What a process that died left half written is removed.
+        """
+        start = self._path(prefix.rpartition("/")[0])
+        entries = []
+        with self._failures("read"):
+            for folder, _, names in os.walk(start, onerror=_raise_unless_missing):
+                for name in names:
+                    path = Path(folder, name)
+                    key = path.relative_to(self.folder).as_posix()
+                    try:
+                        state = path.stat()
+                    except FileNotFoundError:
+                        continue  # removed since, by another worker
+                    if _PARTIAL.fullmatch(name):
+                        if time.time() - state.st_mtime > _PARTIAL_SECONDS:
+                            path.unlink(missing_ok=True)
+                    elif key.startswith(prefix):
+                        version = (state.st_size, state.st_mtime_ns)
+                        entries.append(Entry(key, state.st_size, state.st_mtime, version))
+        yield from sorted(entries, key=lambda entry: entry.key)
+
+    def delete(self, key: str) -> None:
+        """Remove a file and emptied folders; see :meth:`handler.shelf.Shelf.delete`."""
+        path = self._path_to_write(key)
+        with self._failures("written to"):
+            path.unlink(missing_ok=True)
+        for parent in path.parents:
+            if parent == self.folder:
+                break
+            try:
+                parent.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                break
+
+    def url(self, key: str, *, expires_in: int | None = None) -> str:  # noqa: ARG002
+        """Return a file's address; see :meth:`handler.shelf.Shelf.url`."""
+        return self._path(key).as_uri()
+
+    def full_key(self, key: str) -> str:
+        """Return the path in the folder; see :meth:`handler.shelf.Shelf.full_key`."""
+        return key
 
     def check(self) -> None:
-        """Write and remove a small file; see :meth:`handler.shelf.Storage.check`."""
-        probe = self._folder / _PROBE_NAME
-        self._write(probe, b"")
-        probe.unlink(missing_ok=True)
+        """Write and remove a small file; see :meth:`handler.shelf.Shelf.check`."""
+        self.put(_PROBE_NAME, b"")
+        self.delete(_PROBE_NAME)
 
     def _path(self, key: str) -> Path:
-        path = self._folder / key
-        # Resolved, because a part of the path may be a link that leads elsewhere.
-        inside = path.resolve().is_relative_to(self._folder.resolve())
-        if not inside or ".." in path.parts:
-            raise StorageError(
-                "The result's key leads out of RESULTS_DIR: use another output.prefix.", key=key
-            )
+        path = self.folder / key
+        if ".." in Path(key).parts or not path.is_relative_to(self.folder):
+            raise self._outside(key)
         return path
 
-    def _write(self, path: Path, data: bytes) -> None:
+    def _path_to_write(self, key: str) -> Path:
+        path = self._path(key)
+        # A part of the path may be a link that leads elsewhere.
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.folder)):
+            raise self._outside(key)
+        return path
+
+    def _outside(self, key: str) -> StorageError:
+        return StorageError(
+            f"The key leads out of the folder {self.folder}: use another output.prefix, or "
+            f"{self._elsewhere}.",
+            key=key,
+        )
+
+    @contextlib.contextmanager
+    def _failures(self, what: str) -> Iterator[None]:
         try:
-            write_atomically(path, data)
+            yield
         except OSError as error:
             raise StorageError(
-                f"The folder {self._folder} cannot be written to ({error.strerror}): free space "
-                "or rights there, or set RESULTS_DIR to another folder.",
-                folder=str(self._folder),
+                f"The folder {self.folder} cannot be {what} ({error.strerror}): free space or "
+                f"rights there, or {self._elsewhere}.",
+                folder=str(self.folder),
             ) from error
+
+
+def _in_its_folder(path: Path, write: Callable[[], T]) -> T:
+    for _ in range(_TRIES):
+        # mkdir says that a folder exists which is gone when it looks what it is.
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return write()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write()
+
+
+def _replace(path: Path, data: Data) -> None:
+    partial = path.with_name(f".{uuid4().hex}.partial")
+    try:
+        with partial.open("xb") as file:
+            if isinstance(data, bytes):
+                file.write(data)
+            else:
+                data.seek(0)
+                shutil.copyfileobj(data, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from urllib.parse import quote
 
 # A file name may have 255 bytes on the usual file systems.
 _LONGEST_SEGMENT = 200
+_RESULT_NAME = re.compile(r"[0-9]+\.[A-Za-z0-9]+")
 
 
 def result_key(job_id: str, index: int, extension: str, prefix: str) -> str:
     """Return the key of a job's result.
 
     The same job gets the same key again, so that a repeated job replaces its own result; two
-    different jobs, or two results of one job, never share a key. Under the prefix there are
-    always two segments: the job, and the result's number.
+    different jobs, or two results of one job, never share a key, and no key is a folder of
+    another: only a key's last segment looks like a result's name, for the dot of such a segment
+    before it is percent-encoded. Under the prefix there are always two segments: the job, and the
+    result's number.
 
     Args:
         job_id: Any text.
@@ -28,8 +32,12 @@ def result_key(job_id: str, index: int, extension: str, prefix: str) -> str:
     if not (extension.isascii() and extension.isalnum()):
         message = f"a file extension is letters and digits, not {extension!r}"
         raise ValueError(message)
-    segments = [_segment(job_id), f"{index}.{extension}"]
-    return "/".join([prefix, *segments] if prefix else segments)
+    folders = [*(prefix.split("/") if prefix else []), _segment(job_id)]
+    return "/".join([*map(_as_folder, folders), f"{index}.{extension}"])
+
+
+def _as_folder(segment: str) -> str:
+    return segment.replace(".", "%2E") if _RESULT_NAME.fullmatch(segment) else segment
 
 
 def _segment(job_id: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import TYPE_CHECKING
+
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -14,8 +17,12 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
+from botocore.parsers import ResponseParserError
 
 from handler.contract.errors import StorageError, StorageUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _RIGHTS = (
     "The keys may not write to bucket {bucket}: allow them s3:PutObject there, and s3:GetObject "
@@ -79,6 +86,22 @@ _PASSING_CODES = frozenset(
 )
 _TOO_MANY_REQUESTS = 429
 _FIRST_SERVER_ERROR = 500
+
+
+@contextlib.contextmanager
+def bucket_failures(bucket: str) -> Iterator[None]:
+    """Turn boto3's failures inside into :class:`StorageError`."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise storage_error(error, bucket) from error
+    except ResponseParserError as error:
+        raise StorageUnavailableError(
+            "What answers for the storage is no S3 storage, or a page in front of it: send the "
+            "job again later; if that does not help, check BUCKET_ENDPOINT_URL.",
+            bucket=bucket,
+            reason="NotS3",
+        ) from error
 
 
 def storage_error(error: ClientError | BotoCoreError, bucket: str) -> StorageError:

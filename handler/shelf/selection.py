@@ -1,35 +1,70 @@
-"""Which storage the settings mean."""
+"""Which shelf the settings, or an address, mean."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
-from handler.contract.errors import ConfigurationError
-from handler.shelf.bucket import S3Storage
-from handler.shelf.folder import LocalStorage
+from handler.contract.errors import ConfigurationError, EventError
+from handler.shelf.bucket import BucketShelf
+from handler.shelf.folder import FolderShelf
 from handler.shelf.s3 import resolve_bucket, s3_client
 
 if TYPE_CHECKING:
     from handler.settings import Settings
-    from handler.shelf.contract import Storage
+    from handler.shelf.shelf import Shelf
 
 # A prefix that leaves room for the rest of a key within S3's 1,024 bytes.
 _PREFIX = re.compile(r"(?!.*(?:^|/)\.{0,2}(?:/|$))[A-Za-z0-9!_.*'()/-]{1,400}")
 
 
-def open_storage(settings: Settings) -> Storage:
-    """Return the bucket that is configured, else the folder RESULTS_DIR.
+_ADDRESS = re.compile(r"s3://(?P<bucket>[^/]+)(?:/(?P<key>.*))?", re.DOTALL)
 
-    Nothing is written or requested; :meth:`handler.shelf.Storage.check` does that.
+
+@dataclass(frozen=True)
+class BucketAddress:
+    """An ``s3://`` address; the key may be empty."""
+
+    bucket: str
+    key: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Read an address; ``None`` for a text that is a path.
+
+        Raises:
+            EventError: It begins like an address but has no bucket.
+        """
+        if not text.startswith("s3:"):
+            return None
+        match = _ADDRESS.fullmatch(text)
+        if match is None:
+            raise EventError(f"Give the address as s3://bucket/key, not as {text!r}.")
+        return cls(match["bucket"], match["key"] or "")
+
+    @property
+    def folder(self) -> str:
+        """The key as a prefix: empty, or with a slash at its end."""
+        return f"{self.key.rstrip('/')}/" if self.key.strip("/") else ""
+
+    def open(self, settings: Settings) -> BucketShelf:
+        """Return what is below the address, used as a folder, as a shelf."""
+        return BucketShelf(s3_client(settings), self.bucket, prefix=self.folder.removesuffix("/"))
+
+
+def open_storage(settings: Settings) -> Shelf:
+    """Return the shelf for results: the bucket that is configured, else the folder RESULTS_DIR.
+
+    Nothing is written or requested; :meth:`handler.shelf.Shelf.check` does that.
 
     Raises:
         ConfigurationError: The bucket's settings cannot work.
     """
     bucket = resolve_bucket(settings)
     if bucket is None:
-        return LocalStorage(settings.results_dir)
-    return S3Storage(
+        return FolderShelf(settings.results_dir)
+    return BucketShelf(
         s3_client(settings),
         bucket.name,
         prefix=_prefix(settings.bucket_prefix),

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from places import PROJECT
 
-from handler.batch.job import Shard
+from handler.batch.jobs import Shard
 from handler.commands import batch as batch_command
 from handler.settings import Settings
 

@@ -22,12 +22,13 @@ from handler.http.app import make_app
 from handler.http.server import HttpServer
 from handler.http.service import Service
 from handler.inputs import InputFetcher
-from handler.job.deliver import Delivery
 from handler.job.invoke import Function
+from handler.job.kept import open_kept_results
+from handler.job.results import Delivery
 from handler.log import JsonFormatter
 from handler.platforms.http_platforms import platform_routers
 from handler.settings import Settings, load_settings
-from handler.shelf import open_kept_results, open_storage
+from handler.shelf import open_storage
 
 KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
 

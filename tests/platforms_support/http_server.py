@@ -14,9 +14,9 @@ from PIL import Image
 from handler.http.server import served_storage
 from handler.http.service import Service
 from handler.inputs import InputFetcher
-from handler.job.deliver import Delivery
 from handler.job.invoke import Function
-from handler.shelf import open_kept_results
+from handler.job.kept import open_kept_results
+from handler.job.results import Delivery
 
 
 def picture() -> str:

@@ -12,12 +12,12 @@ import pytest
 from comfyui_runtime.errors import UnknownWorkflowError, WorkerBrokenError
 from comfyui_runtime.run.cancellation import Cancellation
 from handler.batch import worker as batch_worker
-from handler.batch.claim_store import FolderClaims
 from handler.batch.claims import Claim, Claims
-from handler.batch.job import Shard
+from handler.batch.jobs import Shard
 from handler.contract.errors import ConfigurationError, EventError
 from handler.contract.response import failure
 from handler.job.invoke import Function
+from handler.shelf import FolderShelf
 
 from .conftest import lines, png
 
@@ -241,8 +241,12 @@ def stop_when(condition) -> threading.Event:
     return stop
 
 
-def next_claim(manifest: Path, job_id: str) -> Claim | None:
-    return Claims(FolderClaims(Path(f"{manifest}.claims")), lease=60).take(job_id)
+def claims_beside(ledger: Path, lease: float = 60) -> Claims:
+    return Claims(FolderShelf(ledger.parent), f"{ledger.name}.claims/", lease)
+
+
+def next_claim(ledger: Path, job_id: str) -> Claim | None:
+    return claims_beside(ledger).take(job_id)
 
 
 def test_job_that_does_not_end_in_time_is_given_back_and_not_recorded(batch, event_list, tmp_path):
@@ -270,11 +274,10 @@ def test_job_that_waits_for_its_next_try_is_given_back(
 
 
 def test_job_that_workers_die_with_is_given_up(batch, event_list, tmp_path):
-    store = FolderClaims(tmp_path / "manifest.jsonl.claims")
     for _ in range(2):
-        dead = Claims(store, lease=0.05)
-        dead._process = None
-        dead._beat(0)
+        dead = claims_beside(tmp_path / "manifest.jsonl", lease=0.05)
+        dead._heartbeat._process = None
+        dead._heartbeat.beat(0)
         while dead.take("job-1") is None:
             pass
     source = event_list(event(1), event(2))
@@ -316,9 +319,8 @@ def test_worker_that_cannot_go_on_ends_and_counts_against_its_job(batch, event_l
 
 def test_job_that_another_worker_took_over_is_not_recorded_twice(batch, event_list, tmp_path):
     source = event_list(event(1, "steps", steps=20))
-    store = FolderClaims(tmp_path / "manifest.jsonl.claims")
-    thief = Claims(store, lease=60)
-    thief._beat(0)
+    thief = claims_beside(tmp_path / "manifest.jsonl")
+    thief._heartbeat.beat(0)
     start = batch.start
 
     def stolen(settings):

@@ -8,23 +8,20 @@ from collections import Counter
 
 import pytest
 
-import handler.shelf.s3
-from handler.batch.bucket import BucketAddress
-from handler.batch.claim_bucket import BucketClaims
-from handler.batch.claim_store import FolderClaims
-from handler.batch.claims import Claims, NoClaims, _name
-from handler.batch.job import Shard
+from handler.batch.claims import Claim, Claims, NoClaims, _name
+from handler.batch.heartbeat import own_identity
+from handler.batch.jobs import Shard
 from handler.batch.ledger import open_ledger
-from handler.batch.process import own_identity
 from handler.contract.errors import ConfigurationError, EventError, StorageError
+from handler.shelf import BucketAddress, BucketShelf, FolderShelf, selection
 
 
 @pytest.fixture(params=["folder", "bucket"])
 def store(request, tmp_path):
     if request.param == "folder":
-        return FolderClaims(tmp_path / "claims")
+        return FolderShelf(tmp_path)
     client, bucket = request.getfixturevalue("s3"), request.getfixturevalue("bucket")
-    return BucketClaims(client, bucket, "batch/claims/")
+    return BucketShelf(client, bucket, prefix="batch")
 
 
 @pytest.fixture
@@ -36,11 +33,11 @@ def worker(store):
     started = []
 
     def start(*, lease: float = 60.0, elsewhere: bool = False, silent: bool = False) -> Claims:
-        claims = Claims(store, lease)
+        claims = Claims(store, "claims/", lease)
         if elsewhere:
-            claims._process = None
+            claims._heartbeat._process = None
         if silent:
-            claims._beat(0)
+            claims._heartbeat.beat(0)
         else:
             claims.start()
             started.append(claims)
@@ -65,8 +62,9 @@ def test_job_is_claimed_by_one_only(worker):
     assert other.take("another job").generation == 1
 
 
-def test_of_many_that_try_at_once_one_gets_each_job(worker):
-    workers = [worker() for _ in range(4)]
+def test_of_many_that_try_at_once_one_gets_each_job(tmp_path):
+    # Not on moto: it looks whether the key is there, then writes, with nothing to keep others out.
+    workers = [Claims(FolderShelf(tmp_path), "claims/", 60) for _ in range(4)]
     taken: Counter[str] = Counter()
 
     def take(claims: Claims) -> None:
@@ -91,14 +89,14 @@ def test_job_that_was_given_back_is_free_and_counts_as_no_loss(worker):
 
 
 def test_job_of_a_process_of_this_machine_that_is_gone_is_taken_over_at_once(store, worker):
-    identity = "from handler.batch.process import own_identity as o; print(o().pid, o().started)"
+    identity = "from handler.batch.heartbeat import own_identity as o; print(o().pid, o().started)"
     done = subprocess.run(
         [sys.executable, "-c", identity], capture_output=True, text=True, check=True, timeout=60
     )
     pid, started = map(int, done.stdout.split())
     dead = worker(silent=True)
-    dead._process = own_identity().model_copy(update={"pid": pid, "started": started})
-    dead._beat(1)
+    dead._heartbeat._process = own_identity().model_copy(update={"pid": pid, "started": started})
+    dead._heartbeat.beat(1)
     assert dead.take("job")
     claim = worker().take("job")
     assert (claim.generation, claim.lost) == (2, 1)
@@ -146,6 +144,79 @@ def test_every_worker_that_died_with_a_job_is_counted(worker):
     assert heir.take("job").lost == 3
 
 
+def test_only_what_was_on_the_device_of_a_dead_worker_is_suspected(worker):
+    dead = worker(lease=0.1, elsewhere=True, silent=True)
+    on_device, beside = dead.take("on the device"), dead.take("beside")
+    dead.on_device(on_device)
+    dead._heartbeat.beat(1)
+    heir = worker()
+    heir.take("beside")
+    time.sleep(0.15)
+    innocent = heir.take("beside", idle=False)
+    assert (innocent.suspected, innocent.lost, innocent.lost_by_it) == (False, 1, 0)
+    assert beside.generation == 1
+    assert heir.take("on the device", idle=False) is None
+    suspect = heir.take("on the device", idle=True)
+    assert (suspect.suspected, suspect.lost, suspect.lost_by_it) == (True, 1, 0)
+
+
+def test_of_a_dead_worker_that_named_no_job_all_are_suspected(worker):
+    dead = worker(lease=0.1, elsewhere=True, silent=True)
+    dead.take("one")
+    heir = worker()
+    heir.take("one")
+    time.sleep(0.15)
+    assert heir.take("one", idle=False) is None
+    assert heir.take("one").suspected
+
+
+def test_job_that_was_lost_twice_is_suspected_wherever_it_was(worker):
+    heir = worker()
+    for _ in range(2):
+        dead = worker(lease=0.1, elsewhere=True, silent=True)
+        wait_until(lambda dead=dead: dead.take("innocent"))
+        dead.on_device(dead.take("another job") or Claim("another job", 1, 0))
+        dead._heartbeat.beat(1)
+    heir.take("innocent")
+    time.sleep(0.15)
+    assert heir.take("innocent", idle=False) is None
+    assert heir.take("innocent").lost_by_it == 0
+
+
+def test_only_who_dies_alone_with_a_job_dies_of_it(worker):
+    for _ in range(2):
+        dead = worker(lease=0.1, elsewhere=True, silent=True)
+        wait_until(lambda dead=dead: dead.take("job"))
+    heir = worker()
+    heir.take("job")
+    time.sleep(0.15)
+    claim = heir.take("job")
+    assert (claim.lost, claim.lost_by_it) == (2, 1)
+
+
+def test_worker_that_a_job_broke_blames_it_and_not_what_waited_beside(worker):
+    broken = worker(lease=0.1, elsewhere=True, silent=True)
+    culprit, beside = broken.take("culprit"), broken.take("beside")
+    broken.on_device(culprit)
+    broken.blame(culprit)
+    broken.blame(beside)
+    heir = worker()
+    assert heir.take("beside", idle=False).lost == 0
+    heir.take("culprit")
+    time.sleep(0.15)
+    assert heir.take("culprit").lost_by_it == 1
+
+
+def test_claims_and_heartbeats_of_an_earlier_version_are_read(store, worker):
+    store.create("claims/" + _name("job", 1), b'{"worker":"old","given_back":false}')
+    store.put("claims/workers/old", b'{"beat":3,"lease":0.1,"process":null}')
+    heir = worker()
+    assert heir.take("job") is None
+    time.sleep(0.15)
+    claim = heir.take("job")
+    assert (claim.generation, claim.lost) == (2, 1)
+
+
 def test_own_claim_whose_answer_was_lost_is_held(store, worker):
     claims = worker()
     assert claims.take("job")
@@ -153,7 +224,7 @@ def test_own_claim_whose_answer_was_lost_is_held(store, worker):
 
 
 def test_claim_whose_maker_died_before_he_wrote_his_name_is_taken_over(store, worker):
-    store.create(_name("job", 1), b"")
+    store.create("claims/" + _name("job", 1), b"")
     heir = worker(lease=0.2)
     assert heir.take("job") is None
     wait_until(lambda: heir.take("job") is not None)
@@ -163,18 +234,20 @@ def test_cleared_claims_are_gone(store, worker):
     claims = worker()
     claims.take("job")
     claims.close()
-    store.clear()
+    claims.clear()
+    assert list(store.list()) == []
     assert worker().take("job").generation == 1
 
 
-def test_folder_that_cannot_be_written_is_told(tmp_path):
-    (tmp_path / "claims").write_text("a file")
+def test_folder_that_cannot_be_written_is_told(tmp_path, local_settings):
+    (tmp_path / "file").write_text("a file")
+    _, claims = open_ledger(local_settings, str(tmp_path / "file" / "july.jsonl"), 60, None)
     with pytest.raises(StorageError, match="--results"):
-        FolderClaims(tmp_path / "claims").create("name", b"")
+        claims.start()
 
 
 def test_storage_that_lets_one_of_two_create_is_accepted(s3, bucket):
-    BucketClaims(s3, bucket, "claims/").check_exclusive()
+    Claims(BucketShelf(s3, bucket), "claims/", 60).check_exclusive()
 
 
 class Lenient:
@@ -190,13 +263,13 @@ class Lenient:
 
 def test_storage_that_lets_both_create_is_refused(s3, bucket):
     with pytest.raises(ConfigurationError, match="--shard"):
-        BucketClaims(Lenient(s3), bucket, "claims/").check_exclusive()
+        Claims(BucketShelf(Lenient(s3), bucket), "claims/", 60).check_exclusive()
 
 
 def test_worker_with_a_share_of_its_own_does_without_claims_there(
     s3, bucket, bucket_settings, monkeypatch
 ):
-    monkeypatch.setattr(handler.shelf.s3, "s3_client", lambda _: Lenient(s3))
+    monkeypatch.setattr(selection, "s3_client", lambda _: Lenient(s3))
     address = f"s3://{bucket}/batch"
     with pytest.raises(ConfigurationError):
         open_ledger(bucket_settings, address, 60, None)
@@ -216,19 +289,19 @@ def test_worker_with_a_share_claims_all_the_same_where_it_can(bucket, bucket_set
 
 
 def test_heartbeat_that_cannot_be_written_ends_no_worker(tmp_path, caplog):
-    class Full(FolderClaims):
+    class Full(FolderShelf):
         """A folder that has no space left after the first file."""
 
         written = 0
 
-        def replace(self, name: str, data: bytes) -> None:
+        def put(self, key: str, data: bytes, **_) -> None:
             self.written += 1
             if self.written > 1:
                 raise StorageError("The disk is full.")
-            super().replace(name, data)
+            super().put(key, data)
 
     store = Full(tmp_path)
-    claims = Claims(store, lease=0.1)
+    claims = Claims(store, "claims/", lease=0.1)
     claims.start()
     wait_until(lambda: store.written > 3)
     claims.close()

@@ -22,7 +22,9 @@ JOBS = 40
 class Command:
     """``python -m handler batch`` under way."""
 
-    def __init__(self, source: Path, folder: Path, comfyui_dir: Path, number: int) -> None:
+    def __init__(
+        self, source: Path, folder: Path, comfyui_dir: Path, number: int, *options: str
+    ) -> None:
         (folder / "base").mkdir(exist_ok=True)
         if not (folder / "base" / "custom_nodes").exists():
             (folder / "base" / "custom_nodes").symlink_to(TESTS / "node_packs")
@@ -44,6 +46,7 @@ class Command:
                 [
                     *(sys.executable, "-m", "handler", "batch", str(source), "--cpu"),
                     *("--results", str(self.manifest)),
+                    *options,
                 ],
                 env=environment,
                 cwd=folder,
@@ -57,6 +60,9 @@ class Command:
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)
+
+    def wait(self) -> int:
+        return self.process.wait(120)
 
     def end(self, number: int) -> int:
         self.process.send_signal(number)
@@ -116,3 +122,31 @@ def test_batch_that_was_killed_and_stopped_loses_nothing_and_repeats_nothing(
     # Only what was on the device when the process was killed is carried out again.
     again = killed.jobs_done() + stopped.jobs_done() + batch.runs
     assert sum(again.values()) <= JOBS + 3
+
+
+def test_crash_counts_against_the_job_on_the_device_and_against_no_other(
+    event_list, tmp_path, comfyui_dir
+):
+    """The job that ends the process comes first, so that others wait beside it each time."""
+    job_input = {"image": "photo.png", "params": {"seconds": 0.3}}
+    deadly = {"id": "deadly", "input": {"workflow": "die", **job_input}}
+    innocent = {"workflow": "invert", "image": "photo.png"}
+    source = event_list(
+        deadly, *({"id": f"innocent-{number}", "input": innocent} for number in range(4))
+    )
+    statuses = []
+    while not statuses or statuses[-1] == 9:
+        command = Command(source, tmp_path, comfyui_dir, len(statuses), "--attempts", "2")
+        statuses.append(command.wait())
+    assert statuses == [9, 9, 1]
+    recorded = {line["id"]: line for line in lines(command.manifest)}
+    assert recorded.pop("deadly")["error"]["code"] == "worker_lost"
+    assert [line["status"] for line in recorded.values()] == ["succeeded"] * 4
+    # The second time it was tried alone, when all others were done.
+    logs = [(tmp_path / f"log-{number}").read_text().splitlines() for number in range(2)]
+    done = Counter(
+        record["job_id"]
+        for record in map(json.loads, logs[0] + logs[1])
+        if record["event"] == "job done"
+    )
+    assert set(done) == {f"innocent-{number}" for number in range(4)}

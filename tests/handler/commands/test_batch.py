@@ -11,8 +11,8 @@ import pytest
 
 import handler.batch.run
 from comfyui_runtime.errors import NoGpuError
-from handler.batch.job import Shard
-from handler.batch.report import FailureGroup, Report
+from handler.batch.backlog import FailureGroup, Report
+from handler.batch.jobs import Shard
 from handler.batch.run import BatchProgress
 from handler.commands import batch as batch_command
 from handler.contract.errors import StorageUnavailableError
@@ -90,7 +90,7 @@ def test_options_say_what_is_to_be_done(run, ran):
         *("--retry-failed", "--lease", "10"),
     )
     options = ran.options
-    assert (options.source, options.results) == ("photos", "m.jsonl")
+    assert (options.place, options.results) == ("photos", "m.jsonl")
     assert options.job_input == {
         "workflow": "look",
         "params": {"steps": 9},

@@ -3,18 +3,19 @@ from __future__ import annotations
 import hashlib
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
 from platforms_support.http_server import error_of, event
 from pydantic import SecretStr
 
+from comfyui_runtime.run.outputs import FileOutput
 from handler.contract.errors import ConfigurationError
-from handler.contract.event import Output
 from handler.http.results import ResultLinks
-from handler.job.encode import named_file
+from handler.job.encode import EncodedFile, named_file
+from handler.job.kept import open_kept_results
 from handler.settings import load_settings
-from handler.shelf import open_kept_results
 
 TOKEN = "correct horse battery"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -118,7 +119,7 @@ class TestResults:
 
     def test_signature_ends(self, monkeypatch):
         links = ResultLinks(SecretStr(TOKEN))
-        path, _, query = links.path("a/0.png", Output(expires_in=60)).partition("?")
+        path, _, query = links.path("a/0.png", 60).partition("?")
         assert links.is_signed(path, query.encode())
         now = time.time()
         monkeypatch.setattr(time, "time", lambda: now + 61)
@@ -159,7 +160,12 @@ class TestResults:
 
     def test_results_that_are_kept_for_their_job_are_not_handed_out(self, server):
         settings = server.service.settings
-        kept = open_kept_results(settings).keep("secret/0.png", named_file("0.png", b"secret"))
+        file = EncodedFile("9", b"secret", "image/png", "png", None, None)
+        request = SimpleNamespace(
+            job_id="a", output=SimpleNamespace(prefix=""), fingerprint="f" * 64, seed=None
+        )
+        [path] = open_kept_results(settings).keep(request, {"secret/0.png": file})
+        kept = Path(path)
         assert kept.is_relative_to(settings.results_dir)
         for file in kept.parent.iterdir():
             path = f"/v1/results/{file.relative_to(settings.results_dir)}"
@@ -171,7 +177,7 @@ class TestResults:
         folder: Path = server.service.settings.results_dir
         folder.mkdir(exist_ok=True)
         for name in ("page.html", "drawing.svg", "text.txt"):
-            (folder / name).write_bytes(named_file(name, b"<script>").data)
+            (folder / name).write_bytes(named_file(FileOutput("9", name, b"<script>")).data)
             response = server.get(f"/v1/results/{name}")
             assert response.headers["content-disposition"] == "attachment"
             assert response.headers["x-content-type-options"] == "nosniff"

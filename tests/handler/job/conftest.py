@@ -4,9 +4,10 @@ import pytest
 from fake_runtime import FakeRuntime
 
 from handler.inputs import InputFetcher
-from handler.job.deliver import Delivery
 from handler.job.invoke import Function
-from handler.shelf import open_kept_results, open_storage
+from handler.job.kept import open_kept_results
+from handler.job.results import Delivery
+from handler.shelf import open_storage
 
 
 @pytest.fixture

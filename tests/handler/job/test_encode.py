@@ -11,15 +11,24 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from PIL import Image
 
+from comfyui_runtime.run.outputs import FileOutput, ImageOutput
 from comfyui_runtime.workflow.images import PixelImage
 from handler.contract.errors import OutputError
 from handler.contract.event import Output
-from handler.job.encode import EncodedFile, encode_image, named_file
+from handler.job.encode import EncodedFile, encode
 
 IMAGES = st_numpy.arrays(
     np.uint8,
     st.tuples(st.integers(1, 12), st.integers(1, 12), st.sampled_from([3, 4])),
 )
+
+
+def encoded(image, output, metadata):
+    return encode(ImageOutput("9", image), output, metadata)
+
+
+def taken(name, data):
+    return encode(FileOutput("9", name, data), Output(), {})
 
 
 def decode(file: EncodedFile) -> np.ndarray:
@@ -48,7 +57,7 @@ def photo_like(side=1024):
 @given(pixels=IMAGES)
 @settings(deadline=None)
 def test_lossless_formats_keep_every_pixel(output, content_type, extension, pixels):
-    file = encode_image(PixelImage(pixels), output, {})
+    file = encoded(PixelImage(pixels), output, {})
     decoded = decode(file)
     if pixels.shape[2] == 4 and decoded.shape[2] == 3:
         # webp leaves out an alpha channel that is opaque everywhere
@@ -62,14 +71,14 @@ def test_lossless_formats_keep_every_pixel(output, content_type, extension, pixe
 def test_a_view_of_a_larger_array_is_encoded_as_it_looks():
     whole = np.arange(24 * 24 * 3, dtype=np.uint8).reshape(24, 24, 3)
     view = whole[2:20:2, ::-1]
-    assert np.array_equal(decode(encode_image(PixelImage(view), Output(), {})), view)
+    assert np.array_equal(decode(encoded(PixelImage(view), Output(), {})), view)
 
 
 def test_encoding_does_not_change_the_image():
     pixels = np.full((8, 8, 4), 100, np.uint8)
     before = pixels.copy()
     for output in (Output(), Output(format="webp"), Output(format="jpeg")):
-        encode_image(PixelImage(pixels), output, {})
+        encoded(PixelImage(pixels), output, {})
     assert np.array_equal(pixels, before)
 
 
@@ -77,7 +86,7 @@ def test_jpeg_puts_transparency_over_white():
     pixels = np.zeros((32, 32, 4), np.uint8)
     pixels[:16, :, 3] = 0  # clear
     pixels[16:, :, 3] = 128  # half clear black
-    decoded = decode(encode_image(PixelImage(pixels), Output(format="jpeg", quality=100), {}))
+    decoded = decode(encoded(PixelImage(pixels), Output(format="jpeg", quality=100), {}))
     assert decoded.shape == (32, 32, 3)
     assert np.abs(decoded[:8].astype(int) - 255).max() <= 2
     assert np.abs(decoded[24:].astype(int) - 127).max() <= 2
@@ -86,8 +95,8 @@ def test_jpeg_puts_transparency_over_white():
 @pytest.mark.parametrize("name", ["jpeg", "webp"])
 def test_a_lower_quality_makes_a_smaller_file_of_the_same_picture(name):
     image = photo_like(128)
-    high = encode_image(image, Output(format=name, quality=95), {})
-    low = encode_image(image, Output(format=name, quality=40), {})
+    high = encoded(image, Output(format=name, quality=95), {})
+    low = encoded(image, Output(format=name, quality=40), {})
     assert low.size < high.size
     error = np.abs(decode(high).astype(int) - image.pixels).mean()
     assert error < 6
@@ -101,35 +110,35 @@ def png_info(file):
 
 def test_png_says_that_its_colours_are_srgb_and_nothing_else():
     image = photo_like(16)
-    info = png_info(encode_image(image, Output(), {"prompt": '{"1": {}}'}))
+    info = png_info(encoded(image, Output(), {"prompt": '{"1": {}}'}))
     assert info == {"srgb": 0}
 
 
 def test_the_graph_is_embedded_where_it_is_asked_for():
     image = photo_like(16)
     texts = {"prompt": '{"1": {}}', "note": "水彩 ✓"}
-    info = png_info(encode_image(image, Output(embed_workflow=True), texts))
+    info = png_info(encoded(image, Output(embed_workflow=True), texts))
     assert info == {"srgb": 0, **texts}
 
 
 @pytest.mark.parametrize("name", ["jpeg", "webp"])
 def test_only_png_embeds_the_graph(name):
     output = Output(format=name, embed_workflow=True)
-    assert b"secret-prompt" not in encode_image(photo_like(16), output, {"p": "secret-prompt"}).data
+    assert b"secret-prompt" not in encoded(photo_like(16), output, {"p": "secret-prompt"}).data
 
 
 @pytest.mark.parametrize(("name", "width"), [("webp", 16_384), ("jpeg", 65_501)])
 def test_a_picture_that_the_format_cannot_hold_is_told(name, width):
     image = PixelImage(np.zeros((1, width, 3), np.uint8))
     with pytest.raises(OutputError, match="png"):
-        encode_image(image, Output(format=name), {})
-    assert encode_image(image, Output(format="png"), {}).width == width
+        encoded(image, Output(format=name), {})
+    assert encoded(image, Output(format="png"), {}).width == width
 
 
 def test_the_widest_picture_of_a_format_is_encoded():
     for name, width in (("webp", 16_383), ("jpeg", 65_500)):
         image = PixelImage(np.zeros((1, width, 3), np.uint8))
-        assert decode(encode_image(image, Output(format=name), {})).shape[1] == width
+        assert decode(encoded(image, Output(format=name), {})).shape[1] == width
 
 
 def fastest(function, runs=3):
@@ -150,19 +159,19 @@ def test_png_takes_less_than_half_of_comfyuis_time_at_like_size():
         picture.save(file, "PNG", compress_level=4)
         return file.getvalue()
 
-    ours = fastest(lambda: encode_image(image, Output(), {}))
+    ours = fastest(lambda: encoded(image, Output(), {}))
     assert ours * 2 < fastest(as_comfyui_does)
-    assert encode_image(image, Output(), {}).size < 1.25 * len(as_comfyui_does())
+    assert encoded(image, Output(), {}).size < 1.25 * len(as_comfyui_does())
 
 
 def test_hash_and_size_are_of_the_bytes():
-    file = EncodedFile(b"bytes", "text/plain", "txt", None, None)
+    file = EncodedFile("9", b"bytes", "text/plain", "txt", None, None)
     assert file.size == 5
     assert file.sha256 == hashlib.sha256(b"bytes").hexdigest()
 
 
 def test_the_bytes_are_not_in_the_representation():
-    assert "hidden" not in repr(EncodedFile(b"hidden", "text/plain", "txt", None, None))
+    assert "hidden" not in repr(EncodedFile("9", b"hidden", "text/plain", "txt", None, None))
 
 
 @pytest.mark.parametrize(
@@ -184,8 +193,8 @@ def test_the_bytes_are_not_in_the_representation():
     ],
 )
 def test_the_content_type_of_a_file_follows_from_its_name(name, content_type, extension):
-    assert named_file(name, b"content") == EncodedFile(
-        b"content", content_type, extension, None, None
+    assert taken(name, b"content") == EncodedFile(
+        "9", b"content", content_type, extension, None, None
     )
 
 
@@ -193,11 +202,11 @@ def test_the_content_type_of_a_file_follows_from_its_name(name, content_type, ex
 def test_an_image_file_has_its_dimensions(name):
     data = io.BytesIO()
     Image.new("RGB", (64, 48)).save(data, name[2:])
-    file = named_file(name, data.getvalue())
+    file = taken(name, data.getvalue())
     assert (file.width, file.height) == (64, 48)
     assert file.content_type == f"image/{name[2:]}"
 
 
 def test_an_image_of_an_unknown_kind_is_stored_without_dimensions():
-    file = named_file("drawing.svg", b"<svg/>")
+    file = taken("drawing.svg", b"<svg/>")
     assert (file.content_type, file.width, file.height) == ("image/svg+xml", None, None)

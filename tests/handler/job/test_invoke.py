@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from comfyui_runtime.run.cancellation import Cancellation
+from handler.contract.errors import StorageError
 from handler.contract.response import Failure, Success
 from handler.log import JsonFormatter
 
@@ -216,6 +217,67 @@ def test_bucket_that_refuses_keeps_the_result_and_the_same_job_delivers_it_witho
     assert pixels_of(fetched(delivered.outputs[0].url)).shape == (48, 64, 3)
     assert delivered.seed is not None
     assert not Path(kept).exists()
+
+
+def test_no_jobs_result_is_in_the_way_of_anothers(function, photo_url):
+    jobs = [("d-6", ""), ("x", "d-6/0.png"), ("0.png", "d-6"), ("y", "unsent"), ("y", "reuse")]
+    outputs = []
+    for job_id, prefix in jobs:
+        same = event(photo_url, output={"prefix": prefix, "reuse": True}, params={"seed": 1})
+        outputs += succeeded(function.invoke({"id": job_id, **same})).outputs
+    assert len({output.key for output in outputs}) == len(jobs)
+    for output in outputs:
+        assert hashlib.sha256(fetched(output.url)).hexdigest() == output.sha256
+
+
+def test_bucket_and_disk_that_both_refuse_are_told_by_what_the_bucket_said(
+    make_function, bucket_settings, photo_url, tmp_path
+):
+    (tmp_path / "full").write_text("a file where the folder should be")
+    unreachable = bucket_settings.model_copy(
+        update={
+            "bucket_endpoint_url": "http://127.0.0.1:1",
+            "bucket_attempts": 1,
+            "kept_results_dir": tmp_path / "full",
+        }
+    )
+    response = failed(make_function(unreachable).invoke(event(photo_url)), "storage_unavailable")
+    assert response.error.retryable
+    assert response.error.details["reason"] == "EndpointConnectionError"
+    assert "KEPT_RESULTS_DIR" in response.error.details["not_kept"]
+    assert "kept" not in response.error.details
+
+
+def test_kept_result_that_cannot_be_removed_is_delivered_all_the_same(
+    make_function, bucket_settings, photo_url, monkeypatch
+):
+    same = {"id": "job-1", **event(photo_url)}
+    refusing = bucket_settings.model_copy(update={"bucket_name": "no-such-bucket"})
+    failed(make_function(refusing).invoke(same), "storage_refused")
+    function = make_function(bucket_settings)
+
+    def read_only(_):
+        raise StorageError("The folder cannot be written to.")
+
+    monkeypatch.setattr(function._delivery._kept, "forget", read_only)
+    succeeded(function.invoke(same))
+
+
+def test_reuse_record_that_cannot_be_written_is_a_warning_of_a_success(
+    make_function, local_settings, photo_url
+):
+    local_settings.results_dir.mkdir()
+    (local_settings.results_dir / ".reuse").write_text("a file where the folder should be")
+    same = event(photo_url, "invert", params={"seed": 5}, output={"reuse": True})
+    response = succeeded(make_function(local_settings).invoke({"id": "one", **same}))
+    assert pixels_of(fetched(response.outputs[0].url)).shape == (48, 64, 3)
+    [warning] = response.warnings
+    assert "identical request" in warning
+    assert "RESULTS_DIR" in warning
+
+
+def test_job_that_went_well_has_no_warnings(function, photo_url):
+    assert succeeded(function.invoke(event(photo_url))).warnings == []
 
 
 def test_kept_result_is_not_delivered_to_a_job_that_asks_for_something_else(

@@ -18,11 +18,12 @@ from comfyui_runtime.run.outputs import ImageOutput
 from comfyui_runtime.workflow.images import PixelImage
 from handler.contract.job_id import JobId
 from handler.inputs import InputFetcher
-from handler.job.deliver import Delivery
 from handler.job.invoke import Function
+from handler.job.kept import open_kept_results
 from handler.job.pool import JobPool
+from handler.job.results import Delivery
 from handler.platforms.runpod import Worker
-from handler.shelf import open_kept_results, open_storage
+from handler.shelf import open_storage
 
 
 @pytest.fixture

@@ -1,15 +1,32 @@
 """A real S3 protocol server on loopback, and one that answers as it is told."""
 
+import hashlib
 import os
 import threading
 import uuid
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 import pytest
 
-from handler.job.encode import EncodedFile
 from handler.settings import Settings
+
+
+@dataclass(frozen=True)
+class Stored:
+    url: str
+    key: str
+
+
+def store(shelf, data, key, expires_in=86_400):
+    """Put a picture on a shelf, as a job's result is."""
+    shelf.put(key, data, content_type="image/png")
+    return Stored(shelf.url(key, expires_in=expires_in), shelf.full_key(key))
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
 
 
 @pytest.fixture(autouse=True)
@@ -74,12 +91,17 @@ def bucket_settings(settings, s3_url, bucket):
 
 @pytest.fixture
 def photo():
-    """A result; what is in it does not matter to a storage."""
-    return EncodedFile(b"\x89PNG not really", "image/png", "png", 64, 48)
+    """A result; what is in it does not matter to a shelf."""
+    return b"\x89PNG not really"
 
 
 class ScriptedStorage:
-    """Answers each request with the next of ``answers``: a status and an S3 error code."""
+    """Answers each request with the next of ``answers``: a status and an S3 error code.
+
+    A ``page`` is the body of every success, which is then no storage's.
+    """
+
+    page = b""
 
     def __init__(self):
         self.answers = []
@@ -92,18 +114,27 @@ class ScriptedStorage:
             def do_PUT(self):
                 self._answer()
 
+            def do_HEAD(self):
+                self._answer()
+
+            def do_GET(self):
+                self._answer()
+
             def do_DELETE(self):
                 self._answer()
 
             def _answer(self):
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 storage.requests.append((self.command, self.path, self.headers))
                 status, code = storage.answers.pop(0)
-                body = f"<Error><Code>{code}</Code></Error>".encode() if code else b""
+                body = f"<Error><Code>{code}</Code></Error>".encode() if code else storage.page
                 self.send_response(status)
+                if not storage.page:
+                    self.send_header("ETag", f'"{hashlib.md5(sent).hexdigest()}"')
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                if self.command != "HEAD":
+                    self.wfile.write(body)
 
             def log_message(self, *_):
                 pass

@@ -2,13 +2,14 @@
 
 import os
 import urllib.request
+from pathlib import Path
 
 import pytest
 
 from handler.contract.errors import StorageError
-from handler.contract.event import Output
-from handler.job.encode import EncodedFile
-from handler.shelf import LocalStorage, result_key
+from handler.shelf import FolderShelf, result_key
+
+from .conftest import sha256, store
 
 
 def files(folder):
@@ -16,40 +17,38 @@ def files(folder):
 
 
 def test_a_result_is_read_back_from_its_url(tmp_path, photo):
-    stored = LocalStorage(tmp_path / "results").store(
-        photo, result_key("job ä", 0, "png", "me"), Output()
-    )
+    stored = store(FolderShelf(tmp_path / "results"), photo, result_key("job ä", 0, "png", "me"))
     assert stored.key == "me/job%20%C3%A4/0.png"
     with urllib.request.urlopen(stored.url) as response:
-        assert response.read() == photo.data
+        assert response.read() == photo
 
 
 def test_a_relative_folder_gives_a_whole_url(tmp_path, photo, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    stored = LocalStorage(tmp_path.relative_to(tmp_path) / "out").store(photo, "j/0.png", Output())
+    stored = store(FolderShelf(tmp_path.relative_to(tmp_path) / "out"), photo, "j/0.png")
     assert stored.url == (tmp_path / "out/j/0.png").as_uri()
 
 
 def test_a_repeated_job_replaces_its_result_and_leaves_nothing_else(tmp_path, photo):
-    storage = LocalStorage(tmp_path)
-    storage.store(photo, "job/0.png", Output())
-    storage.store(EncodedFile(b"other", "image/png", "png", 1, 1), "job/0.png", Output())
+    storage = FolderShelf(tmp_path)
+    store(storage, photo, "job/0.png")
+    store(storage, b"other", "job/0.png")
     assert files(tmp_path) == ["job/0.png"]
     assert (tmp_path / "job/0.png").read_bytes() == b"other"
 
 
 def test_a_reader_sees_the_old_result_or_the_new_one_and_no_other(tmp_path, photo, monkeypatch):
-    storage = LocalStorage(tmp_path)
-    storage.store(photo, "job/0.png", Output())
+    storage = FolderShelf(tmp_path)
+    store(storage, photo, "job/0.png")
 
     def no_space(_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", no_space)
     with pytest.raises(StorageError, match=r"No space left.*RESULTS_DIR"):
-        storage.store(EncodedFile(b"other", "image/png", "png", 1, 1), "job/0.png", Output())
+        store(storage, b"other", "job/0.png")
     assert files(tmp_path) == ["job/0.png"]
-    assert (tmp_path / "job/0.png").read_bytes() == photo.data
+    assert (tmp_path / "job/0.png").read_bytes() == photo
 
 
 @pytest.mark.parametrize("key", ["../0.png", "a/../../0.png", "/tmp/0.png", "link/0.png"])
@@ -60,30 +59,59 @@ def test_nothing_is_written_outside_the_folder(tmp_path, photo, key):
     results.mkdir()
     (results / "link").symlink_to(outside)
     with pytest.raises(StorageError, match="RESULTS_DIR"):
-        LocalStorage(results).store(photo, key, Output())
+        store(FolderShelf(results), photo, key)
     assert files(tmp_path) == []
 
 
 def test_a_check_makes_the_folder_and_leaves_it_empty(tmp_path):
-    LocalStorage(tmp_path / "new").check()
+    FolderShelf(tmp_path / "new").check()
     assert files(tmp_path / "new") == []
 
 
 def test_a_check_says_that_the_folder_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="RESULTS_DIR"):
-        LocalStorage(tmp_path / "file").check()
+        FolderShelf(tmp_path / "file").check()
 
 
-def test_a_stored_file_is_read_and_located_by_its_content(tmp_path, photo):
-    storage = LocalStorage(tmp_path)
-    stored = storage.store(photo, "job/0.png", Output())
-    assert storage.read("job/0.png") == photo.data
-    assert storage.locate("job/0.png", photo.sha256, Output()) == stored
-    assert storage.locate("job/0.png", "0" * 64, Output()) is None
+def test_a_stored_file_is_read_and_known_by_its_content(tmp_path, photo):
+    storage = FolderShelf(tmp_path)
+    store(storage, photo, "job/0.png")
+    assert storage.get("job/0.png") == photo
+    assert storage.has("job/0.png", sha256(photo))
+    assert not storage.has("job/0.png", "0" * 64)
 
 
 def test_a_file_that_is_not_there_is_none(tmp_path):
-    storage = LocalStorage(tmp_path)
-    assert storage.read("job/0.png") is None
-    assert storage.locate("job/0.png", "0" * 64, Output()) is None
+    storage = FolderShelf(tmp_path)
+    assert storage.get("job/0.png") is None
+    assert not storage.has("job/0.png", "0" * 64)
+
+
+def test_a_file_is_stored_as_bytes_are(tmp_path, photo):
+    (tmp_path / "file").write_bytes(photo)
+    with (tmp_path / "file").open("rb") as file:
+        FolderShelf(tmp_path / "results").put("job/0.png", file)
+    assert (tmp_path / "results/job/0.png").read_bytes() == photo
+
+
+def test_what_a_dead_process_left_half_written_is_not_listed_and_goes_in_time(tmp_path, photo):
+    shelf = FolderShelf(tmp_path)
+    shelf.put("job/0.png", photo)
+    old, new = (tmp_path / "job" / f".{letter * 32}.partial" for letter in "ab")
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    assert [entry.key for entry in shelf.list()] == ["job/0.png"]
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_a_folder_may_be_named_by_way_of_its_parent(tmp_path, photo, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    shelf = FolderShelf(Path("../there"))
+    shelf.put("job/0.png", photo)
+    assert (tmp_path / "there/job/0.png").read_bytes() == photo
+    assert [entry.key for entry in shelf.list()] == ["job/0.png"]
+    shelf.delete("job/0.png")
+    assert list((tmp_path / "there").iterdir()) == []

@@ -38,7 +38,7 @@ def test_a_short_id_cannot_take_the_key_of_a_long_one():
 def test_a_key_is_safe_in_any_path_and_of_fixed_depth(result):
     job_id, index, extension, prefix = result
     *folders, job, name = result_key(job_id, index, extension, prefix).split("/")
-    assert "/".join(folders) == prefix
+    assert "/".join(folders).replace("%2E", ".") == prefix
     assert name == f"{index}.{extension}"
     assert job.isascii()
     assert not set(job) - set(string.ascii_letters + string.digits + "-._~%")
@@ -54,3 +54,11 @@ def test_usual_ids_stay_readable():
 def test_an_extension_cannot_change_the_depth(extension):
     with pytest.raises(ValueError, match="extension"):
         result_key("job", 0, extension, "")
+
+
+@given(RESULTS, RESULTS)
+@example(("d-6", 0, "png", ""), ("x", 0, "png", "d-6/0.png"))
+@example(("d-6", 0, "png", ""), ("0.png", 0, "png", "d-6"))
+@example(("d", 0, "png", "a"), ("0", 0, "png", "a/d/0.png/0"))
+def test_no_key_is_a_folder_of_another(one, other):
+    assert not result_key(*other).startswith(f"{result_key(*one)}/")

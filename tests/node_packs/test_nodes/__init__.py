@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
 import threading
 import time
 from pathlib import Path
@@ -157,6 +158,23 @@ class HoldInterpreter:
         return (image,)
 
 
+class Die:
+    """Ends the process without a word, after some seconds."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        seconds = ("FLOAT", {"default": 0.0, "min": 0.0, "max": 10.0})
+        return {"required": {"image": ("IMAGE", {}), "seconds": seconds}}
+
+    def run(self, image, seconds):
+        time.sleep(seconds)
+        os._exit(9)
+
+
 class CountCalls:
     """Counts how often it ran, in a file."""
 
@@ -265,6 +283,7 @@ NODE_CLASS_MAPPINGS = {
     "TestStubborn": Stubborn,
     "TestLeaveThread": LeaveThread,
     "TestHoldInterpreter": HoldInterpreter,
+    "TestDie": Die,
     "TestCountCalls": CountCalls,
     "TestBrighten": Brighten,
     "TestSaveText": SaveText,

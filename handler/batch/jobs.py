@@ -1,16 +1,21 @@
-"""A batch's jobs: what is known of each before its event is made."""
+"""A batch's jobs: what is known of each before its event is made, and how it ended."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from handler.contract.errors import ConfigurationError
+from handler.contract.response import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from handler.contract.response import Response
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,74 @@ class Shard:
         """Say whether a job belongs to the share; another order of the list changes nothing."""
         number = int.from_bytes(hashlib.sha256(job.job_id.encode(errors="replace")).digest()[:8])
         return number % self.count == self.index
+
+
+@dataclass(frozen=True)
+class Record:
+    """A job that is done.
+
+    Attributes:
+        attempts: How many times this worker tried it.
+    """
+
+    job: BatchJob
+    attempts: int
+    response: Response
+
+    @property
+    def outcome(self) -> Outcome:
+        """What a later run has to know of it."""
+        error = self.response.error if isinstance(self.response, Failure) else None
+        return Outcome(
+            id=self.job.job_id,
+            fingerprint=self.job.fingerprint,
+            status=self.response.status,
+            error=None if error is None else OutcomeError(code=error.code, message=error.message),
+        )
+
+    def to_line(self) -> bytes:
+        """Return the ledger's line, with its end."""
+        entry: dict[str, object] = {
+            "id": self.job.job_id,
+            "source": self.job.source,
+            "fingerprint": self.job.fingerprint,
+            "status": self.response.status,
+            "attempts": self.attempts,
+        }
+        if isinstance(self.response, Failure):
+            entry["error"] = self.response.error.model_dump(mode="json")
+        else:
+            entry["response"] = self.response.to_json()
+        # Half a surrogate pair, which no UTF-8 can hold, is again the escape that JSON has for it.
+        return json.dumps(entry, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
+
+
+class OutcomeError(BaseModel):
+    """Why a job failed; the message is empty where the ledger's index does not hold it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str
+    message: str = ""
+
+
+class Outcome(BaseModel):
+    """How a job ended."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    fingerprint: str
+    status: Literal["succeeded", "failed"]
+    error: OutcomeError | None = None
+
+    @classmethod
+    def parse(cls, line: bytes) -> Outcome | None:
+        """Read a ledger's line; ``None`` for a piece of one."""
+        try:
+            return cls.model_validate_json(line)
+        except ValidationError:
+            return None
 
 
 def digest(value: Any) -> str:  # noqa: ANN401 - JSON data

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.batch.job import BatchJob, Shard
+from handler.batch.jobs import BatchJob, Shard
 from handler.contract.errors import ConfigurationError
 
 

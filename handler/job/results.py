@@ -1,0 +1,204 @@
+"""The step from encoded files to what the caller gets: stored and named by URL, or inline.
+
+A result that cannot be stored is kept on disk, and delivered without another run when the same
+job is sent again.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from handler.contract.errors import StorageError
+from handler.contract.response import OutputFile
+from handler.job.reuse import ReusableResults
+from handler.shelf import result_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from comfyui_runtime.workflow.images import PixelImage
+    from handler.contract.event import Output
+    from handler.job.encode import EncodedFile
+    from handler.job.kept import KeptJob, KeptResults
+    from handler.job.request import Request
+    from handler.shelf import Shelf
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was handed over.
+
+    Attributes:
+        seed: The seed that made it.
+        reused: Whether an earlier, identical request made it.
+        warnings: What went wrong beside it, for the caller.
+    """
+
+    outputs: tuple[OutputFile, ...]
+    seed: int | None
+    reused: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+class Delivery:
+    """Hands results over.
+
+    Args:
+        storage: Where results go that a URL shall name.
+        kept: Where results go that the storage did not take.
+    """
+
+    def __init__(self, storage: Shelf, kept: KeptResults) -> None:
+        self._storage = storage
+        self._kept = kept
+        self._reusable = ReusableResults(storage)
+
+    def reuse_key(self, request: Request, images: Mapping[str, PixelImage]) -> str | None:
+        """Return what a request shares with those whose results it may be answered from.
+
+        ``None`` for one that does not allow that.
+        """
+        return self._reusable.key(request, images) if _may_reuse(request) else None
+
+    def deliver_same(self, request: Request, images: Mapping[str, PixelImage]) -> Results | None:
+        """Hand over what an identical earlier request left, if the event allows that.
+
+        Storage that cannot be read costs a run, not the job.
+        """
+        if not _may_reuse(request):
+            return None
+        try:
+            outputs = self._reusable.find(request, images)
+        except StorageError as error:
+            log.warning("reusable results cannot be read", extra={"error": error.message})
+            return None
+        return None if outputs is None else Results(outputs, request.seed, reused=True)
+
+    def deliver(
+        self,
+        request: Request,
+        images: Mapping[str, PixelImage],
+        files: Sequence[EncodedFile],
+    ) -> Results:
+        """Hand a job's files over as its event asks.
+
+        Raises:
+            StorageError: The storage did not take a file. All files of the job are kept on disk;
+                ``details["kept"]`` lists where, or ``details["not_kept"]`` says why they are not.
+        """
+        if request.output.delivery == "base64":
+            return Results(tuple(_inline(file) for file in files), request.seed)
+        by_key = {_key(request, index, file): file for index, file in enumerate(files)}
+        try:
+            stored = self._store(request.output, by_key)
+        except StorageError as error:
+            self._keep(request, by_key, error)
+            raise
+        warnings = self._remember(request, images, list(by_key), stored)
+        return Results(stored, request.seed, warnings=warnings)
+
+    def deliver_kept(self, request: Request) -> Results | None:
+        """Store what an earlier try of this very job left, if it left anything.
+
+        Raises:
+            StorageError: The storage still does not take it. It stays kept.
+        """
+        job = self._kept_job(request)
+        if job is None:
+            return None
+        stored = self._store(request.output, job.files)
+        try:
+            self._kept.forget(request)
+        except StorageError as error:
+            log.warning("kept results cannot be removed", extra={"error": error.message})
+        return Results(stored, job.seed)
+
+    def _store(self, wanted: Output, files: Mapping[str, EncodedFile]) -> tuple[OutputFile, ...]:
+        expires_in = None if wanted.url == "public" else wanted.expires_in
+        outputs = []
+        for key, file in files.items():
+            self._storage.put(key, file.data, content_type=file.content_type, sha256=file.sha256)
+            url = self._storage.url(key, expires_in=expires_in)
+            outputs.append(_output_file(file, url=url, key=self._storage.full_key(key)))
+        return tuple(outputs)
+
+    def _remember(
+        self,
+        request: Request,
+        images: Mapping[str, PixelImage],
+        keys: Sequence[str],
+        stored: Sequence[OutputFile],
+    ) -> tuple[str, ...]:
+        """Let identical requests find what was stored. This one is done, whether they can or not.
+
+        Returns:
+            Warnings.
+        """
+        if not _may_reuse(request):
+            return ()
+        try:
+            self._reusable.remember(request, images, keys, stored)
+        except StorageError as error:
+            log.warning("reusable result not recorded", extra={"error": error.message})
+            warning = (
+                "The result is stored, but an identical request will be run again, for its "
+                f"record could not be written: {error.message}"
+            )
+            return (warning,)
+        return ()
+
+    def _keep(
+        self, request: Request, files: Mapping[str, EncodedFile], failed: StorageError
+    ) -> None:
+        """Keep files on disk, and say in the error that told of their loss what came of it."""
+        try:
+            failed.details["kept"] = list(self._kept.keep(request, files))
+        except StorageError as error:
+            log.warning("results cannot be kept", extra={"error": error.message})
+            failed.details["not_kept"] = error.message
+            failed.message += (
+                " The result could not be kept on the worker either: the job has to run again."
+            )
+        else:
+            failed.message += (
+                " The result is kept on the worker; sending the same job again stores it without "
+                "another run."
+            )
+
+    def _kept_job(self, request: Request) -> KeptJob | None:
+        try:
+            return self._kept.take(request)
+        except StorageError as error:
+            # A job that needs no kept result can do without the folder.
+            log.warning("kept results cannot be read", extra={"error": error.message})
+            return None
+
+
+def _may_reuse(request: Request) -> bool:
+    return request.output.reuse and request.output.delivery == "url"
+
+
+def _key(request: Request, index: int, file: EncodedFile) -> str:
+    return result_key(request.job_id, index, file.extension, request.output.prefix)
+
+
+def _inline(file: EncodedFile) -> OutputFile:
+    return _output_file(file, base64=base64.b64encode(file.data).decode())
+
+
+def _output_file(file: EncodedFile, **where: str) -> OutputFile:
+    return OutputFile(
+        **where,
+        node_id=file.node_id,
+        content_type=file.content_type,
+        width=file.width,
+        height=file.height,
+        bytes=file.size,
+        sha256=file.sha256,
+    )
