@@ -16,6 +16,7 @@ from handler.cli import main
 from handler.contract.event import parse_event
 
 READMES = [PROJECT / "README.md", PROJECT / "README.zh.md"]
+CONTRIBUTING = PROJECT / "CONTRIBUTING.md"
 PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")])
 # Commands of the READMEs that end within seconds and that no other test runs as they stand there.
 # tests/test_command_line.py runs ``run`` and ``check``.
@@ -97,6 +98,27 @@ def test_readmes_name_the_same_files_variables_and_figures():
     for pattern in (r"`[^`\n]+`", r"\]\(((?!README)[^)#]+)", r"^\|[^\n]*\| ([\d.]+) \|$"):
         found = set(re.findall(pattern, english, re.MULTILINE))
         assert found == set(re.findall(pattern, chinese, re.MULTILINE))
+
+
+@pytest.mark.parametrize("package", ["comfyui_runtime", "handler"])
+@pytest.mark.parametrize("page", [*READMES, CONTRIBUTING], ids=name)
+def test_map_of_the_code_shows_every_folder(page, package):
+    shown = page.read_text()
+    for init in (PROJECT / package).rglob("__init__.py"):
+        assert f"{init.parent.name}/" in shown, init.parent
+
+
+def test_files_that_the_contributing_guide_names_exist(comfyui_dir):
+    folders = (PROJECT, PROJECT / "handler", PROJECT / "comfyui_runtime", comfyui_dir)
+    for path in re.findall(r"`([\w./]+\.(?:py|sh|txt|in|md))`", CONTRIBUTING.read_text()):
+        assert any((folder / path).is_file() for folder in folders), path
+
+
+def test_every_decision_is_in_the_index():
+    folder = PROJECT / "docs" / "decisions"
+    index = (folder / "README.md").read_text()
+    for page in folder.glob("[0-9]*.md"):
+        assert f"({page.name})" in index
 
 
 @pytest.mark.parametrize("readme", READMES, ids=name)
