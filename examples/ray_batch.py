@@ -34,7 +34,7 @@ class Worker:
         self._pool = JobPool(start(settings), settings.concurrency)
 
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, list[Any]]:
-        """Run a block of events, several of them in progress at once."""
+        """Carry out a block of events, several of them under way at once."""
         jobs = [self._pool.submit(json.loads(line)) for line in block["text"]]
         responses = [job.future.result().to_json() for job in jobs]
         return {
