@@ -1,1 +1,1 @@
-"""Measures this project beside ComfyUI's own server, in one run on one machine."""
+"""Measures this project against ComfyUI's own server, in one run on one machine."""

@@ -21,7 +21,7 @@ _ROWS = TypeAdapter(list[Row])
 
 
 class Report(BaseModel):
-    """All that was measured.
+    """All measurements of one run.
 
     Attributes:
         before: The machine before the first measurement.
@@ -36,7 +36,7 @@ class Report(BaseModel):
 
 
 def main() -> None:
-    """Measure each thing in a process of its own: ComfyUI starts once a process."""
+    """Run each measurement in its own process: ComfyUI starts only once per process."""
     args = _arguments()
     if args.here:
         measurement = importlib.import_module(f"bench.{args.measurements[0]}")

@@ -1,4 +1,4 @@
-"""How much of the time the device works while photos are fetched and results are stored."""
+"""Device utilization while photos are fetched and results are stored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SEQUENTIAL_SHARE = 5
 
 
 def measure(scale: Scale) -> list[Row]:
-    """Run jobs whose fetch, run and store take equally long: overlapped, and one by one."""
+    """Run jobs whose fetch, run and store take equally long: overlapped, then sequentially."""
     jobs = scale.overlapped_jobs
     with slow_server(_SIDE, scale.hold_seconds) as url:
         settings = {

@@ -1,4 +1,4 @@
-"""The rate at which a checkpoint is read, beside what the disk gives."""
+"""The rate at which a checkpoint is read, against the speed of the disk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _REPEATS = 3
 
 
 def measure(scale: Scale) -> list[Row]:
-    """Read a file of tensors that is in no cache: past the cache, ahead, and as ComfyUI does."""
+    """Read an uncached file of tensors: bypassing the cache, ahead, and as ComfyUI does."""
     disk, ahead, load, load_after = [], [], [], []
     with own_function(), _checkpoint(scale.checkpoint_bytes) as path:
         size = path.stat().st_size
@@ -104,7 +104,7 @@ def _read_direct(path: Path) -> None:
 
     def read() -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECT)
-        buffer = mmap.mmap(-1, _PIECE)  # O_DIRECT wants its memory aligned
+        buffer = mmap.mmap(-1, _PIECE)  # O_DIRECT requires aligned memory
         try:
             while True:
                 with lock:
@@ -123,6 +123,6 @@ def _read_direct(path: Path) -> None:
 
 
 def _load(path: Path) -> None:
-    """Load the file as a checkpoint's node does, and copy each tensor as a model does."""
+    """Load the file as a checkpoint loader does, and copy each tensor as a model does."""
     for tensor in importlib.import_module("comfy.utils").load_torch_file(str(path)).values():
         tensor.clone()

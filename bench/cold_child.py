@@ -1,7 +1,7 @@
-"""Starts this project's function, and prints when it was ready and when a first task was done.
+"""Starts this project's function and prints when it was ready and when a first task was done.
 
-``python -m bench.cold_child job EVENT_FILE`` carries an event out; ``checkpoint`` imports what a
-graph with a checkpoint, a text encoder and a sampler imports when it first runs.
+``python -m bench.cold_child job EVENT_FILE`` runs an event; ``checkpoint`` imports what the first
+graph with a checkpoint, a text encoder and a sampler imports.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MODULES = {"comfy.sd": "CLIP", "comfy.samplers": "KSampler", "comfy.controlnet"
 
 
 def main(task: str, *arguments: str) -> None:
-    """Print moments of the monotonic clock, and processor time, as JSON."""
+    """Print times of the monotonic clock, and processor time, as JSON."""
     event = json.loads(Path(arguments[0]).read_text()) if arguments else None
     with own_function(workflows=PROJECT / "workflows") as function:
         ready = time.monotonic()
@@ -36,7 +36,7 @@ def main(task: str, *arguments: str) -> None:
         done = time.monotonic()
     marks = {"ready": ready, "ready_cpu": usage.ru_utime + usage.ru_stime, task: done}
     print(json.dumps(marks), flush=True)
-    os._exit(0)  # nothing of the process is needed, and its end is not measured
+    os._exit(0)  # nothing of the process is needed any more, and its exit is not measured
 
 
 main(*sys.argv[1:])

@@ -35,10 +35,10 @@ Marks = dict[str, float]
 
 
 def measure(scale: Scale) -> list[Row]:
-    """Start each kind in turn, so that a busy moment of the machine strikes all of them."""
+    """Start each kind in turn, so that a busy moment of the machine affects all of them."""
     comfyui_dir = load_settings().comfyui_dir
     for source in (comfyui_dir, PROJECT / "comfyui_runtime", PROJECT / "handler"):
-        # As in an image: neither side compiles its source at start.
+        # As in an image, where neither side compiles its source at start.
         compileall.compile_dir(source, quiet=2)
     torch, ours, with_checkpoint, peer = [], [], [], []
     with tempfile.TemporaryDirectory() as folder:

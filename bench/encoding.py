@@ -1,4 +1,4 @@
-"""Encoding of a result beside ComfyUI's own SaveImage."""
+"""Encoding of a result, against ComfyUI's own SaveImage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FORMATS = (Output(format="png"), Output(format="webp", quality=100), Output(for
 
 
 def measure(scale: Scale) -> list[Row]:
-    """Encode the same picture in each way in turn, from the graph's tensor to bytes."""
+    """Encode the same picture with each encoder in turn, from the graph's tensor to bytes."""
     times: dict[str, list[float]] = {output.format: [] for output in _FORMATS}
     sizes: dict[str, int] = {}
     save_times: list[float] = []

@@ -1,4 +1,4 @@
-"""What a process keeps after many jobs: memory, threads, files, sockets."""
+"""What a process still holds after many jobs: memory, threads, files, sockets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SETTLED_AFTER = 0.1
 
 
 def measure(scale: Scale) -> list[Row]:
-    """Run jobs through fetch, device and store; compare what is held after a tenth and at last."""
+    """Run jobs through fetch, device and store; compare a tenth of the way and at the end."""
     photos = [jpeg(photo(_SIDE, number)) for number in range(100)]
     with slow_server(_SIDE, 0.0) as url:
         settings = {

@@ -1,4 +1,4 @@
-"""What the measurements ran on."""
+"""The machine that the measurements ran on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Machine(BaseModel):
 
 
 def this_machine(comfyui_version: str) -> Machine:
-    """Return what this machine is."""
+    """Describe this machine."""
     return Machine(
         processor=_processor(),
         cores=os.cpu_count() or 1,

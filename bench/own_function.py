@@ -27,12 +27,12 @@ def own_function(
     workflows: Path = WORKFLOWS,
     node_pack: bool = False,
 ) -> Iterator[Function]:
-    """Boot on the CPU, with results in a folder that is gone afterwards.
+    """Boot on the CPU, with results in a temporary folder.
 
     Args:
         settings: Further settings by their field names.
         workflows: Folder with the workflows.
-        node_pack: Whether the benchmark's own node pack is there.
+        node_pack: Whether to install the benchmark's own node pack.
     """
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / "base"

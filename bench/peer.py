@@ -1,4 +1,4 @@
-"""A job as server-based workers do it: ComfyUI's server over HTTP and a web socket."""
+"""A job as server-based workers run it: ComfyUI's server over HTTP and a web socket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DEADLINE = 120.0
 
 @dataclass(frozen=True)
 class PeerJob:
-    """A job that is done.
+    """A finished job.
 
     Attributes:
         picture: The result's bytes, as the server saved it.

@@ -1,4 +1,4 @@
-"""One small job: what it takes in all, and what is added to the nodes' own execution."""
+"""One small job: its total time, and the overhead beyond the execution of its nodes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class BenchmarkJobError(Exception):
 
 @dataclass(frozen=True)
 class OwnJob:
-    """A job that is done, in seconds.
+    """Times of a finished job, in seconds.
 
     Attributes:
         total: From the event to the response.
@@ -47,12 +47,12 @@ class OwnJob:
 
     @property
     def added(self) -> float:
-        """What is none of these."""
+        """The rest of the total."""
         return self.total - self.nodes - self.codecs - self.delivery
 
 
 def measure(scale: Scale) -> list[Row]:
-    """Run ten jobs of each kind in turn, each on a picture of its own."""
+    """Alternate ten jobs of each kind, each on a different picture."""
     images = [jpeg(photo(_SIDE, number)) for number in range(scale.jobs + 1)]
     ours, peer = [], []
     with (
@@ -65,7 +65,7 @@ def measure(scale: Scale) -> list[Row]:
             row = images[start : start + _IN_A_ROW]
             ours += [own_jobs.run(image) for image in row]
             peer += [run_peer_job(server.url, image) for image in row]
-    ours, peer = ours[1:], peer[1:]  # the first of each imports what it needs
+    ours, peer = ours[1:], peer[1:]  # the first of each kind also imports what it needs
     return [
         _row("in all", [job.total for job in ours], [job.total_seconds for job in peer]),
         _row(
@@ -83,14 +83,14 @@ def measure(scale: Scale) -> list[Row]:
 
 
 class OwnJobs:
-    """Jobs of this project's function, image and result in base64."""
+    """Jobs of this project's function, with image and result in base64."""
 
     def __init__(self, function: Function) -> None:
         self._function = function
         self._runtime = function.runtime = RecordingRuntime(function.runtime)
 
     def run(self, image: bytes) -> OwnJob:
-        """Carry an event out, and say where the time went.
+        """Run an event and say where the time went.
 
         Raises:
             BenchmarkJobError: The job failed.

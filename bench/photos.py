@@ -1,4 +1,4 @@
-"""Pictures to work on: the sample photo, each a little different so that no cache answers."""
+"""Input pictures: the sample photo, each slightly different so that no cache applies."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def png(image: PixelImage) -> bytes:
 
 
 def jpeg(image: PixelImage) -> bytes:
-    """Return a picture as a JPEG, as photos come."""
+    """Return a picture as a JPEG, the usual format of photos."""
     file = BytesIO()
     Image.fromarray(image.pixels).save(file, "JPEG", quality=92)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""A runtime that remembers what its last run reported."""
+"""A runtime that keeps the result of its last run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class RecordingRuntime:
-    """Hands everything on to another runtime.
+    """Delegates to another runtime.
 
     Attributes:
-        last: What the last run made.
+        last: The result of the last run.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -24,12 +24,12 @@ class RecordingRuntime:
 
     @property
     def broken(self) -> bool:
-        """As the other runtime says."""
+        """The same as of the other runtime."""
         return self._runtime.broken
 
     @property
     def busy_seconds(self) -> float:
-        """As the other runtime says."""
+        """The same as of the other runtime."""
         return self._runtime.busy_seconds
 
     def node_classes(self) -> frozenset[str] | None:

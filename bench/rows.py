@@ -1,4 +1,4 @@
-"""What was measured: rows of a table, as text and as JSON."""
+"""Measurements: rows of a table, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Spread(BaseModel):
     """Samples of one quantity.
 
     Attributes:
-        median: The middle one.
-        low: The least.
-        high: The greatest.
-        count: How many there are.
+        median: The median.
+        low: The minimum.
+        high: The maximum.
+        count: The number of samples.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,16 +42,16 @@ class Spread(BaseModel):
 
 
 class Row(BaseModel):
-    """One quantity, ours beside another.
+    """One quantity, ours compared with another.
 
     Attributes:
         group: The measurement it belongs to.
         what: What was measured.
         unit: Its unit.
-        ours: Samples of this project's.
+        ours: Samples of this project.
         other: Samples of what it is compared with.
         compared_with: What that is.
-        goal: What the ratio, or ours without one, should be.
+        goal: Target of the ratio, or of ours if there is no ratio.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,7 +66,7 @@ class Row(BaseModel):
 
     @property
     def ratio(self) -> float | None:
-        """Ours by the other, by their medians."""
+        """Our median divided by the other."""
         if self.other is None or not self.other.median:
             return None
         return self.ours.median / self.other.median

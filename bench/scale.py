@@ -1,4 +1,4 @@
-"""How much is measured."""
+"""How much to measure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers of repetitions, and sizes.
+    """Repetitions and sizes.
 
     Attributes:
         starts: Cold starts of each kind.
         jobs: Jobs of each kind, one after the other.
         encodings: Pictures encoded in each way.
-        overlapped_jobs: Jobs under way at once.
-        hold_seconds: Seconds that each of those is on the device, is fetched, and is stored.
-        flat_jobs: Jobs in one process, to see what grows.
+        overlapped_jobs: Jobs submitted at once.
+        hold_seconds: Seconds that each of those takes to fetch, to run, and to store.
+        flat_jobs: Jobs in one process, to find what grows.
         checkpoint_bytes: Size of the model file that is read.
     """
 

@@ -1,7 +1,7 @@
-"""A server on loopback that gives photos and takes results, each after a delay.
+"""A server on loopback that serves photos and accepts results, each after a delay.
 
-It is a process of its own (``python -m bench.slow_server SIDE DELAY``), so that what it holds and
-computes is not counted as the function's.
+It runs in its own process (``python -m bench.slow_server SIDE DELAY``), so that its memory and
+processor time are not counted as the function's.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _DIFFERENT_PHOTOS = 100
 
 @contextlib.contextmanager
 def slow_server(side: int, delay: float) -> Iterator[str]:
-    """Serve ``GET /<number>``, and take any ``PUT`` as an S3 endpoint does.
+    """Serve ``GET /<number>``, and accept any ``PUT`` as an S3 endpoint does.
 
     Args:
-        side: Pixels of a photo's side.
+        side: Width and height of a photo, in pixels.
         delay: Seconds before each answer.
     """
     process = subprocess.Popen(

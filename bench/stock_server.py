@@ -23,12 +23,12 @@ _STOP_WITHIN = 20.0
 
 @dataclass(frozen=True)
 class StockServer:
-    """A server that answers.
+    """A running server.
 
     Attributes:
         url: Its address.
-        process_id: Its process.
-        ready_seconds: From its process's start to its first answer.
+        process_id: Its process id.
+        ready_seconds: Seconds from process start to the first answer.
     """
 
     url: str
@@ -37,7 +37,7 @@ class StockServer:
 
 
 class StockServerError(Exception):
-    """The server did not come up; the message ends with the end of its log."""
+    """The server did not start; the message is the end of its log."""
 
 
 @contextlib.contextmanager
@@ -48,11 +48,11 @@ def stock_server(
 
     Args:
         comfyui_dir: The folder with ``main.py``.
-        base_dir: Folder with ``models`` and ``custom_nodes``; inputs and results go below it.
-        ready_within: Seconds.
+        base_dir: Folder with ``models`` and ``custom_nodes``, and for inputs and results.
+        ready_within: Seconds to wait for the first answer.
 
     Raises:
-        StockServerError: It ended, or did not answer in time.
+        StockServerError: It exited, or did not answer in time.
     """
     for name in ("models", "custom_nodes", "input", "output", "temp", "user", "web"):
         (base_dir / name).mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def _process(
             "--listen=127.0.0.1",
             f"--port={port}",
             f"--base-directory={base_dir}",
-            # Without these it looks for its front end, and writes a database beside its source.
+            # Without these it looks for its frontend and writes a database beside its source.
             f"--front-end-root={base_dir / 'web'}",
             "--database-url=sqlite:///:memory:",
         ],

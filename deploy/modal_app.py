@@ -1,6 +1,6 @@
 """The function on Modal: `modal deploy deploy/modal_app.py`, see docs/modal.md.
 
-Once for each account: the bucket's settings, and the models on a volume.
+Once per account, store the bucket's settings and download the models to a volume:
 
     modal secret create comfyui-bucket BUCKET_ENDPOINT_URL=… BUCKET_NAME=… \
         BUCKET_ACCESS_KEY_ID=… BUCKET_SECRET_ACCESS_KEY=… API_TOKEN=…
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 PROFILE = "ghibli"
 GPU = "L4"
 PROJECT = Path(__file__).resolve().parent.parent
-# Jobs under way at once in one container; one is on the GPU, the others fetch and store.
+# Jobs in progress at once in one container; one is on the GPU, the others fetch and store.
 CONCURRENCY = 4
 
 
 def with_files(image: modal.Image, *names: str) -> modal.Image:
-    """Copy files and folders of the project, whose names end in a slash, into the image."""
+    """Copy files and folders of the project into the image; names of folders end in a slash."""
     for name in names:
         if name.endswith("/"):
             image = image.add_local_dir(
@@ -39,9 +39,9 @@ def with_files(image: modal.Image, *names: str) -> modal.Image:
 
 
 def provisioned(image: modal.Image, step: str) -> modal.Image:
-    """Add a step of provision.sh, each a layer as in the Dockerfile.
+    """Add a step of provision.sh as one layer, as in the Dockerfile.
 
-    The Dockerfile itself is not built: Modal's builder knows no stages and no mounts
+    The Dockerfile itself is not used: Modal's builder supports neither stages nor mounts
     (https://alchemy.run/modal/sandboxes/images).
     """
     return image.run_commands(
@@ -60,11 +60,11 @@ image = (
             "COMFYUI_MODEL_DIRS": "/models",
             "WORKER_CONCURRENCY": str(CONCURRENCY),
             "HF_HUB_OFFLINE": "1",
-            # Asks the driver whether there is a GPU without starting CUDA, which would remember,
-            # in the snapshot, that there was none.
+            # Looks for a GPU without initialising CUDA, which would record in the snapshot that
+            # there was none.
             "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-            # ComfyUI's own choice for these GPUs, which it makes too late when torch is imported
-            # ahead.
+            # ComfyUI's own choice for these GPUs. It makes that choice too late if torch is
+            # imported before it.
             "PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync",
         }
     )
@@ -84,7 +84,7 @@ bucket = modal.Secret.from_name("comfyui-bucket")
 
 @app.function(volumes={"/models": models}, timeout=4 * 60 * 60)
 def download_models() -> None:
-    """Put the profile's models on the volume; those that are there already stay."""
+    """Download the profile's models to the volume; existing ones stay."""
     command = ["./provision.sh", PROFILE, "--fetch-only", "--only", "models"]
     subprocess.run([*command, "--models-dir", "/models"], cwd="/app", check=True)  # noqa: S603
     models.commit()
@@ -96,7 +96,7 @@ def download_models() -> None:
     secrets=[bucket],
     enable_memory_snapshot=True,
     scaledown_window=60,
-    # Longer than JOB_TIMEOUT_SECONDS, which ends a job in a better way.
+    # Longer than JOB_TIMEOUT_SECONDS, which ends a job with a proper error.
     timeout=15 * 60,
     startup_timeout=5 * 60,
 )
@@ -106,14 +106,14 @@ class ComfyUI:
 
     @modal.enter(snap=True)
     def import_ahead(self) -> None:
-        """Do, before the snapshot, what needs no GPU."""
+        """Import, before the snapshot, what needs no GPU."""
         from handler.platforms.modal import import_ahead
 
         import_ahead()
 
     @modal.enter(snap=False)
     def boot(self) -> None:
-        """Start ComfyUI on the GPU, after the snapshot was restored."""
+        """Start ComfyUI on the GPU after the snapshot is restored."""
         from handler.platforms.modal import ModalContainer
         from handler.settings import load_settings
 
@@ -121,12 +121,12 @@ class ComfyUI:
 
     @modal.exit()
     def close(self) -> None:
-        """Let running jobs end."""
+        """Let running jobs finish."""
         self.container.close()
 
     @modal.method()
     async def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Carry out one event: see docs/events.md for it and for what comes back."""
+        """Run one event; docs/events.md describes events and responses."""
         return await self.container.invoke(event)
 
     @modal.asgi_app()
@@ -137,11 +137,11 @@ class ComfyUI:
 
 @app.local_entrypoint()
 def batch(events: str, responses: str = "responses.jsonl") -> None:
-    """Carry out a list of events, JSON lines, on as many containers as Modal gives.
+    """Run a list of events, JSON lines, on as many containers as Modal provides.
 
     Args:
         events: The list.
-        responses: File that gets the responses, in the order in which they come.
+        responses: File to which responses are appended in the order in which they arrive.
     """
     lines = [json.loads(line) for line in Path(events).read_text(encoding="utf-8").splitlines()]
     with Path(responses).open("a", encoding="utf-8") as file:

@@ -1,8 +1,8 @@
-"""A batch on Ray: each actor of a Ray Data pipeline boots ComfyUI once and does many events.
+"""A batch on Ray: each actor of a Ray Data pipeline boots ComfyUI once and runs many events.
 
-Ray spreads the events over the machines of a cluster, starts an actor anew that died, and writes
-the responses. What `python -m handler batch` does beyond that, going on where it was cut off and
-never doing a job twice, it does not do: use it where a Ray cluster is what you have.
+Ray distributes the events over a cluster, restarts actors that died, and writes the responses.
+Unlike `python -m handler batch`, it does not resume an interrupted batch and does not keep a job
+from running twice. Use it if you already have a Ray cluster.
 
     pip install 'ray[data]>=2.50'
     python examples/ray_batch.py events.jsonl responses/ --actors 4
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Worker:
-    """ComfyUI on one GPU. Ray makes one for each actor, and calls it with blocks of lines."""
+    """ComfyUI on one GPU. Ray creates one per actor and calls it with blocks of lines."""
 
     def __init__(self, device: str) -> None:
         settings = load_settings(device=device)
@@ -64,8 +64,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run a list of events on a Ray cluster.")
     parser.add_argument("events", help="JSON lines, one event each; a path or s3:// address")
     parser.add_argument("responses", help="folder or s3:// prefix for the responses, JSON lines")
-    parser.add_argument("--actors", type=int, default=1, help="one for each GPU")
-    parser.add_argument("--cpu", action="store_true", help="run on the CPU")
+    parser.add_argument("--actors", type=int, default=1, help="number of actors, one per GPU")
+    parser.add_argument("--cpu", action="store_true", help="run on the CPU, without a GPU")
     args = parser.parse_args()
 
     done = ray.data.read_text(args.events).map_batches(

@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     )
     """Further models folders, comma separated, such as one on a network volume."""
     workflows_dir: Path = Field(PROJECT_DIR / "workflows", validation_alias=_env("WORKFLOWS_DIR"))
-    """Folder with one folder a workflow."""
+    """Folder with one folder per workflow."""
     device: Literal["cuda", "cpu"] = Field("cuda", validation_alias=_env("COMFYUI_DEVICE"))
     """cuda stops the start where no GPU is visible; cpu uses none."""
     vram_mode: Literal["auto", "high", "normal", "low", "none"] = Field(
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     api_nodes: bool = Field(False, validation_alias=_env("COMFYUI_API_NODES"))
     """Whether to load the node classes that call paid services of others."""
     previews: bool | None = Field(None, validation_alias=_env("COMFYUI_PREVIEWS"))
-    """Whether samplers make a preview picture a step; without a value the HTTP server's do."""
+    """Whether samplers make a preview picture per step; if unset, only the HTTP server's do."""
     comfyui_server_url: str | None = Field(
         None, pattern=r"^https?://", validation_alias=_env("COMFYUI_SERVER_URL")
     )
@@ -210,7 +210,7 @@ class Settings(BaseSettings):
     )
     """Least severe records that are logged."""
     log_format: Literal["auto", "json", "text"] = Field("auto", validation_alias=_env("LOG_FORMAT"))
-    """json is one object a line; auto is text on a terminal and json elsewhere."""
+    """json is one object per line; auto is text on a terminal and json elsewhere."""
 
     @field_validator(
         "model_dirs",

@@ -1,4 +1,4 @@
-"""A node pack with a node that holds the device for a known time."""
+"""A node pack with a node that occupies the device for a given time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 
 class Hold:
-    """Waits, and uses no processor, as the host does while a GPU works."""
+    """Waits without using the processor, as the host does while a GPU works."""
 
     RETURN_TYPES: ClassVar = ("IMAGE",)
     FUNCTION: ClassVar = "hold"
