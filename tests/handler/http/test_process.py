@@ -19,6 +19,8 @@ from platforms_support.http_server import PICTURE, error_of, event, slow, wait_u
 from handler.contract.errors import ConfigurationError
 from handler.http.server import HttpServer
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Process:
