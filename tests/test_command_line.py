@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 from places import PROJECT
 
+pytestmark = pytest.mark.slow
+
 README = (PROJECT / "README.md").read_text()
 
 

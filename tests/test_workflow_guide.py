@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 from places import PROJECT
 
+pytestmark = pytest.mark.slow
+
 GUIDE = (PROJECT / "docs" / "workflows.md").read_text()
 
 

@@ -4,9 +4,12 @@ import json
 import subprocess
 import sys
 
+import pytest
 from places import PROJECT
 
 from bench.rows import Row, Spread, markdown_table
+
+pytestmark = pytest.mark.slow
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:

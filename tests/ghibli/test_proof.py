@@ -38,6 +38,7 @@ GIB = 1024**3
 SMALL = {"megapixels": 0.01, "steps": 1, "sampler": "euler", "auto_tags": False, "seed": 1}
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.sdxl,
     pytest.mark.timeout(900),
     pytest.mark.skipif(

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from provisioning_support.content import safetensors, sha256
 
+pytestmark = pytest.mark.slow
+
 MODEL = safetensors(b"weights" * 100)
 PATH = "checkpoints/model.safetensors"
 MODELS = ("--only", "models", "--fetch-only")

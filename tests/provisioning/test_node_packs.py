@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 NODES = ("--only", "nodes")
 FETCH = (*NODES, "--fetch-only")
 

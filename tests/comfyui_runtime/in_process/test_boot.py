@@ -86,6 +86,7 @@ def test_second_boot_in_one_process_is_refused(booted, comfyui_dir):
         boot(BootOptions(comfyui_dir, booted.base_dir, device="cpu"))
 
 
+@pytest.mark.slow
 def test_without_a_gpu_boot_stops_with_one_clear_line(comfyui_dir, tmp_path):
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():

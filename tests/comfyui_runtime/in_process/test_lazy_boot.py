@@ -18,6 +18,8 @@ from comfyui_runtime.run.cancellation import Cancellation
 from comfyui_runtime.workflow.graph import parse_graph
 from comfyui_runtime.workflow.patch import PatchedGraph
 
+pytestmark = pytest.mark.slow
+
 BOOT = """
 import importlib, json, sys, tempfile, warnings
 from pathlib import Path

@@ -146,12 +146,14 @@ def test_cancellation_stops_a_running_job_and_the_next_one_runs(runtime, photo):
     assert_next_job_runs(runtime, photo)
 
 
+@pytest.mark.slow
 def test_deadline_stops_a_job_and_the_next_one_runs(runtime, photo):
     with pytest.raises(DeadlineError):
         run(runtime, chain(photo, "TestSteps", steps=1000, seconds=0.05), timeout=1.5)
     assert_next_job_runs(runtime, photo)
 
 
+@pytest.mark.slow
 def test_job_cancelled_while_it_waits_leaves_the_running_one_alone(runtime, photo):
     results = {}
     running = threading.Event()
@@ -171,6 +173,7 @@ def test_job_cancelled_while_it_waits_leaves_the_running_one_alone(runtime, phot
     assert np.array_equal(results["first"].outputs[0].image.pixels, photo.pixels)
 
 
+@pytest.mark.slow
 def test_node_that_does_not_stop_ends_its_job_after_the_grace_period(server_url, photo, tmp_path):
     runtime = ServerRuntime(server_url, stop_grace=1.0)
     release = tmp_path / "release"
@@ -223,6 +226,7 @@ def test_graph_without_an_output_node_is_refused(runtime, photo):
         run(runtime, PatchedGraph(parse_graph(graph), {"1": photo}))
 
 
+@pytest.mark.slow
 def test_job_goes_on_when_the_socket_is_lost_while_it_runs(relay, photo):
     runtime = ServerRuntime(relay.url)
     cut = threading.Event()
@@ -239,6 +243,7 @@ def test_job_goes_on_when_the_socket_is_lost_while_it_runs(relay, photo):
     assert np.array_equal(result.outputs[0].image.pixels, photo.pixels)
 
 
+@pytest.mark.slow
 def test_job_ends_though_its_closing_message_is_lost(relay, photo):
     runtime = ServerRuntime(relay.url)
 
@@ -250,6 +255,7 @@ def test_job_ends_though_its_closing_message_is_lost(relay, photo):
     assert np.array_equal(result.outputs[0].image.pixels, photo.pixels)
 
 
+@pytest.mark.slow
 def test_failure_is_told_though_its_message_is_lost(relay, photo):
     runtime = ServerRuntime(relay.url)
 
@@ -261,6 +267,7 @@ def test_failure_is_told_though_its_message_is_lost(relay, photo):
     assert caught.value.details["title"] == "The node"
 
 
+@pytest.mark.slow
 def test_job_that_the_server_has_forgotten_is_an_error_that_can_be_retried(
     server_url, runtime, photo
 ):

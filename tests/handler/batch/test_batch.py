@@ -142,6 +142,7 @@ def test_list_in_a_bucket_is_done(batch, s3, bucket, bucket_settings, tmp_path):
     assert report.succeeded == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["file", "bucket"])
 def test_workers_on_one_list_do_each_job_once(batch, event_list, tmp_path, place, request):
     settings = batch.settings.model_copy(update={"concurrency": 2})
@@ -175,6 +176,7 @@ def test_shares_together_are_the_list(batch, event_list, tmp_path):
     assert batch.runs == {f"job-{number}": 1 for number in range(8)}
 
 
+@pytest.mark.slow
 def test_failure_that_may_pass_is_tried_again(batch, event_list, tmp_path):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -198,6 +200,7 @@ def test_failure_that_may_pass_is_tried_again(batch, event_list, tmp_path):
     assert (report.succeeded, line["attempts"]) == (1, 3)
 
 
+@pytest.mark.slow
 def test_failure_that_does_not_pass_is_recorded_after_the_last_try(batch, event_list, tmp_path):
     job_input = {"workflow": "invert", "image": "http://127.0.0.1:1/photo.png"}
     source = event_list({"id": "job", "input": job_input})

@@ -113,6 +113,7 @@ def test_job_of_a_worker_elsewhere_is_taken_over_when_its_lease_has_run_out(work
     assert not dead.still_held(held)
 
 
+@pytest.mark.slow
 def test_job_of_a_living_worker_elsewhere_is_left_alone(worker):
     living, watcher = worker(lease=0.5, elsewhere=True), worker()
     held = living.take("job")

@@ -16,6 +16,8 @@ from places import TESTS
 
 from .conftest import lines
 
+pytestmark = pytest.mark.slow
+
 JOBS = 40
 
 

@@ -100,6 +100,7 @@ def test_full_queue_answers_429_and_takes_jobs_again_later(make_server):
     assert server.post("/v1/invoke", event(id="three")).status_code == 200
 
 
+@pytest.mark.slow
 def test_two_hundred_clients_at_once_each_get_an_answer(make_server):
     server = make_server(concurrency=4, queue_limit=20)
     unlimited = httpx.Limits(max_connections=None)
@@ -132,6 +133,7 @@ class TestBeforeTheStartIsDone:
             assert called.result().json()["status"] == "succeeded"
             assert submitted.result().status_code == 202
 
+    @pytest.mark.slow
     def test_only_as_many_wait_as_may(self, make_server):
         server = make_server(boot=False, concurrency=1, queue_limit=0, boot_timeout=2.0)
         with ThreadPoolExecutor(1) as threads:

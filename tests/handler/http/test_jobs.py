@@ -172,6 +172,7 @@ class TestMemory:
 
 
 class TestEvents:
+    @pytest.mark.slow
     def test_progress_is_streamed_and_the_response_last(self, server):
         server.submit(slow(30, 0.05, id="one"))
         with server.client.stream("GET", "/v1/jobs/one/events") as response:

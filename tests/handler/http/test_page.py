@@ -23,6 +23,8 @@ from selenium.webdriver.remote.webelement import WebElement
 import handler.http
 from comfyui_runtime.errors import ServiceError
 
+pytestmark = pytest.mark.slow
+
 PAGE_FOLDER = Path(handler.http.__file__).parent / "page"
 LAKE = PROJECT / "samples" / "lake.jpg"
 SMALL = 0.1

@@ -24,6 +24,8 @@ from handler.http.connection import raise_file_limit
 from handler.http.server import HttpServer
 from handler.settings import load_settings
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Process:

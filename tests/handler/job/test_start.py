@@ -47,6 +47,7 @@ def is_inverted(photo, output) -> bool:
         return np.abs(255 - photo.pixels.astype(int) - np.asarray(picture)).max() <= 1
 
 
+@pytest.mark.slow
 def test_warm_up_is_a_phase_of_the_start_and_the_first_job_runs(comfyui_dir, tmp_path, photo):
     done = subprocess.run(
         [sys.executable, "-c", START.replace("IMAGE", repr(photo_base64(photo)))],

@@ -32,6 +32,8 @@ from handler.platforms.http_platforms import platform_routers
 from handler.platforms.modal import ModalContainer
 from handler.platforms.runpod import Worker
 
+pytestmark = pytest.mark.slow
+
 PAGE = (PROJECT / "docs" / "calling.md").read_text()
 BLOCK = re.compile(r"<!-- runs: (\S+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
 

@@ -130,6 +130,7 @@ def test_list_is_mapped_over_containers(comfyui, deploy_file, tmp_path, monkeypa
     assert [json.loads(line)["job_id"] for line in lines] == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_comfyui_starts_after_what_is_imported_ahead_which_leaves_it_and_the_gpu_alone(
     comfyui_dir, tmp_path
 ):

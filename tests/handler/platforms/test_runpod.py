@@ -99,6 +99,7 @@ def job(workflow: str, **params: object) -> dict[str, object]:
 
 @pytest.mark.usefixtures("worker")
 class TestWorkerLoop:
+    @pytest.mark.slow
     def test_job_is_taken_and_its_result_posted(self, plane):
         plane.submit("good", job("invert"))
         output = plane.result("good", timeout=120)["output"]
@@ -106,6 +107,7 @@ class TestWorkerLoop:
         assert output["job_id"] == "good"
         assert output["outputs"][0]["url"].startswith("file://")
 
+    @pytest.mark.slow
     def test_progress_of_a_long_job_is_posted_while_it_runs(self, plane):
         plane.submit("long", job("steps", steps=30, seconds=0.1))
         progress = plane.wait_for(
@@ -129,6 +131,7 @@ class TestWorkerLoop:
         plane.submit("broken", {"workflow": 5})
         assert json.loads(plane.result("broken")["error"])["code"] == "invalid_event"
 
+    @pytest.mark.slow
     def test_stopped_job_frees_the_device_for_the_next(self, plane):
         plane.submit("endless", job("steps", steps=1000, seconds=0.1))
         plane.wait_for(lambda job_id, body: job_id == "endless")
@@ -142,6 +145,7 @@ class TestWorkerLoop:
             time.sleep(0.1)
         assert plane.pings
 
+    @pytest.mark.slow
     def test_sigterm_ends_the_running_job_well_and_the_worker(self, plane, worker):
         plane.submit("last", job("steps", steps=15, seconds=0.1))
         plane.wait_for(lambda job_id, body: job_id == "last")
@@ -151,6 +155,7 @@ class TestWorkerLoop:
         assert plane.result("last", timeout=1)["output"]["status"] == "succeeded"
 
 
+@pytest.mark.slow
 def test_worker_beyond_repair_asks_to_be_replaced(environment, tmp_path):
     plane = ControlPlane()
     settings = {"JOB_TIMEOUT_SECONDS": "1", "STOP_GRACE_SECONDS": "0.5"}
@@ -200,6 +205,7 @@ def test_outputs_and_addresses_are_not_logged(environment, tmp_path):
     assert url not in output
 
 
+@pytest.mark.slow
 def test_worker_without_a_gpu_stops_before_it_takes_a_job(environment, tmp_path):
     plane = ControlPlane()
     plane.submit("waiting", job("invert"))
@@ -213,6 +219,7 @@ def test_worker_without_a_gpu_stops_before_it_takes_a_job(environment, tmp_path)
     assert plane.taken_at == []
 
 
+@pytest.mark.slow
 def test_test_input_runs_one_job(environment, tmp_path):
     text = json.dumps({"input": job("invert")})
     status, output = Worker.start(environment, tmp_path, "--test_input", text).ended()
@@ -221,6 +228,7 @@ def test_test_input_runs_one_job(environment, tmp_path):
     assert "'status': 'succeeded'" in output
 
 
+@pytest.mark.slow
 def test_failing_test_input_ends_with_status_one(environment, tmp_path):
     text = json.dumps({"input": job("fail")})
     status, output = Worker.start(environment, tmp_path, "--test_input", text).ended()
@@ -228,6 +236,7 @@ def test_failing_test_input_ends_with_status_one(environment, tmp_path):
     assert "node_failed" in output
 
 
+@pytest.mark.slow
 def test_local_api_server_answers_curl(environment, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
