@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from handler.http.service import Service
+    from handler.settings import Settings
 
 JSON = "application/json"
 # Function Compute and SageMaker hand events over under this name.
@@ -71,7 +71,18 @@ class BodyBudget:
             self.held -= own
 
 
-async def read_json(request: Request, service: Service) -> object:
+class Door(Protocol):
+    """What is asked before a body is read, and while it is."""
+
+    settings: Settings
+    bodies: BodyBudget
+
+    def check_room(self) -> None:
+        """Return if a further job might be taken; raise what refuses it."""
+        ...
+
+
+async def read_json(request: Request, door: Door) -> object:
     """Read a request's body.
 
     What the queue has no room for is refused before it is read, unless it is small: that may be a
@@ -90,13 +101,13 @@ async def read_json(request: Request, service: Service) -> object:
         CancelledError: The client went away.
     """
     _check_media_type(request)
-    max_bytes = service.settings.request_max_bytes
+    max_bytes = door.settings.request_max_bytes
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
         raise _too_large(max_bytes)
     if not declared.isdigit() or int(declared) > _SMALL_BYTES:
-        service.check_room()
-    with service.bodies.holder() as take:
+        door.check_room()
+    with door.bodies.holder() as take:
         data = await _read(request, max_bytes, take)
     try:
         return from_json(data, allow_inf_nan=False)
