@@ -206,7 +206,7 @@ def test_bucket_that_refuses_keeps_the_result_and_the_same_job_delivers_it_witho
     refusing = bucket_settings.model_copy(update={"bucket_name": "no-such-bucket"})
     response = failed(make_function(refusing).answer(same), "storage_refused")
     (told,) = response.error.details["kept"]
-    assert told.startswith("RESULTS_DIR/unsent/")
+    assert told.startswith("RESULTS_DIR/.unsent/")
     kept = told.replace("RESULTS_DIR", str(bucket_settings.results_dir))
     assert pixels_of(Path(kept).read_bytes()).shape == (48, 64, 3)
 
@@ -224,7 +224,7 @@ def test_no_jobs_result_is_in_the_way_of_anothers(function, photo_url):
     outputs = []
     for job_id, prefix in jobs:
         same = event(photo_url, output={"prefix": prefix, "reuse": True}, params={"seed": 1})
-        outputs += succeeded(function.invoke({"id": job_id, **same})).outputs
+        outputs += succeeded(function.answer({"id": job_id, **same})).outputs
     assert len({output.key for output in outputs}) == len(jobs)
     for output in outputs:
         assert hashlib.sha256(fetched(output.url)).hexdigest() == output.sha256
@@ -241,7 +241,7 @@ def test_bucket_and_disk_that_both_refuse_are_told_by_what_the_bucket_said(
             "kept_results_dir": tmp_path / "full",
         }
     )
-    response = failed(make_function(unreachable).invoke(event(photo_url)), "storage_unavailable")
+    response = failed(make_function(unreachable).answer(event(photo_url)), "storage_unavailable")
     assert response.error.retryable
     assert response.error.details["reason"] == "EndpointConnectionError"
     assert "KEPT_RESULTS_DIR" in response.error.details["not_kept"]
@@ -253,14 +253,14 @@ def test_kept_result_that_cannot_be_removed_is_delivered_all_the_same(
 ):
     same = {"id": "job-1", **event(photo_url)}
     refusing = bucket_settings.model_copy(update={"bucket_name": "no-such-bucket"})
-    failed(make_function(refusing).invoke(same), "storage_refused")
+    failed(make_function(refusing).answer(same), "storage_refused")
     function = make_function(bucket_settings)
 
     def read_only(_):
         raise StorageError("The folder cannot be written to.")
 
     monkeypatch.setattr(function._delivery._kept, "forget", read_only)
-    succeeded(function.invoke(same))
+    succeeded(function.answer(same))
 
 
 def test_reuse_record_that_cannot_be_written_is_a_warning_of_a_success(
@@ -269,7 +269,7 @@ def test_reuse_record_that_cannot_be_written_is_a_warning_of_a_success(
     local_settings.results_dir.mkdir()
     (local_settings.results_dir / ".reuse").write_text("a file where the folder should be")
     same = event(photo_url, "invert", params={"seed": 5}, output={"reuse": True})
-    response = succeeded(make_function(local_settings).invoke({"id": "one", **same}))
+    response = succeeded(make_function(local_settings).answer({"id": "one", **same}))
     assert pixels_of(fetched(response.outputs[0].url)).shape == (48, 64, 3)
     [warning] = response.warnings
     assert "identical request" in warning
@@ -277,7 +277,7 @@ def test_reuse_record_that_cannot_be_written_is_a_warning_of_a_success(
 
 
 def test_job_that_went_well_has_no_warnings(function, photo_url):
-    assert succeeded(function.invoke(event(photo_url))).warnings == []
+    assert succeeded(function.answer(event(photo_url))).warnings == []
 
 
 def test_kept_result_is_not_delivered_to_a_job_that_asks_for_something_else(
