@@ -7,12 +7,12 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from handler.commands import batch, check, run, runpod, schema, serve, settings, workflows
+from handler.commands import add, batch, check, run, runpod, schema, serve, settings, workflows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = (run, batch, runpod, serve, workflows, schema, settings, check)
+_COMMANDS = (run, batch, runpod, serve, add, workflows, schema, settings, check)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

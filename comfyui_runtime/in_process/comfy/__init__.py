@@ -15,6 +15,7 @@ from comfyui_runtime.in_process.comfy.classes import (
     node_class_names,
     node_classes,
 )
+from comfyui_runtime.in_process.comfy.definitions import node_definitions, paid_class_names
 from comfyui_runtime.in_process.comfy.device import (
     cuda_index,
     device_name,
@@ -77,8 +78,10 @@ __all__ = [
     "modules_of_core_nodes",
     "node_class_names",
     "node_classes",
+    "node_definitions",
     "node_pack_paths",
     "outside_inference",
+    "paid_class_names",
     "parse_arguments",
     "raise_interrupted",
     "register_nodes",

@@ -49,9 +49,10 @@ _SCENE = "viewport_state"
 
 @dataclass(frozen=True)
 class PromotedInput:
-    """An input that a subgraph's node shows to its user.
+    """A value that a subgraph's node or a primitive on the root graph shows to its user.
 
     Attributes:
+        host: Id of that node.
         refs: Where its value goes, ``(node id, input name)`` of the converted graph.
     """
 
@@ -68,7 +69,7 @@ class Conversion:
         graph: The graph in API format, as JSON data.
         missing: Classes that are not installed, sorted. Their nodes are in the graph with the
             inputs that the file itself names.
-        promoted: What subgraphs on the root graph show.
+        promoted: What subgraphs and primitives on the root graph show.
         warnings: Sentences about what was chosen in the caller's place.
     """
 
@@ -256,7 +257,8 @@ class _Resolver:
         if isinstance(node, Host):
             return self._host_output(place, node, number, kind, visited)
         if node.type == PRIMITIVE:
-            return _Value(node.widgets[0].value) if node.widgets else None
+            shown_by = (place.id, node.title) if not place.path else None
+            return _Value(node.widgets[0].value, shown_by) if node.widgets else None
         if node.type in GETTERS:
             return self._getter(place, kind, visited)
         if node.type in VIRTUAL:

@@ -1,0 +1,273 @@
+"""What a source becomes: graph, manifest, models, packs, and all that is still lacking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from comfyui_runtime.errors import WorkflowError
+from comfyui_runtime.workflow.editor import (
+    EditorDocument,
+    PromotedInput,
+    convert,
+    is_editor_format,
+    parse_document,
+)
+from comfyui_runtime.workflow.graph import Graph, parse_graph
+from handler.adding.errors import PaidServiceError, WorkflowFileError
+from handler.adding.manifest_text import manifest_text
+from handler.adding.models import NamedModel, named_models
+from handler.adding.packs import NamedPack, core_version, named_packs
+from handler.adding.parameters import DraftImage, DraftParameter, draft_images, draft_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from comfyui_runtime.workflow.editor import NodeDefinition
+    from comfyui_runtime.workflow.graph import Node
+    from handler.adding.source import Source
+
+_OTHER_MEDIA = {
+    "LoadVideo": "video",
+    "LoadAudio": "audio",
+    "RecordAudio": "audio",
+    "Load3D": "3D model",
+    "LoadImageMask": "mask",
+    "LoadImageOutput": "image",
+    "VHS_LoadVideo": "video",
+    "VHS_LoadAudio": "audio",
+    "VHS_LoadImages": "images",
+}
+
+
+@dataclass(frozen=True)
+class MissingClass:
+    """A node class that is not installed.
+
+    Attributes:
+        pack: Where it comes from, as far as the file says: a pack's id, or ``comfy-core``.
+        version: That pack's version in the file; of ``comfy-core``, a ComfyUI release.
+    """
+
+    class_type: str
+    pack: str | None
+    version: str | None
+
+
+@dataclass(frozen=True)
+class Addition:
+    """A workflow ready to be written, and what it still lacks.
+
+    Attributes:
+        saved_with: The ComfyUI release that the file says it was saved with.
+        other_media: Nodes that load files which a manifest cannot declare yet, with their kind.
+        warnings: Sentences about what was chosen or left out.
+    """
+
+    name: str
+    title: str
+    description: str
+    graph: Graph
+    images: tuple[DraftImage, ...]
+    parameters: tuple[DraftParameter, ...]
+    models: tuple[NamedModel, ...]
+    packs: tuple[NamedPack, ...]
+    missing: tuple[MissingClass, ...]
+    saved_with: str | None
+    other_media: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+    @property
+    def unresolved_models(self) -> tuple[NamedModel, ...]:
+        """The models whose address or folder the file does not say."""
+        return tuple(one for one in self.models if one.url is None or one.folder is None)
+
+    def manifest(self) -> str:
+        """Return the text of ``manifest.toml``."""
+        return manifest_text(
+            title=self.title,
+            description=self.description,
+            license_note=_license_note(self.models),
+            images=self.images,
+            parameters=self.parameters,
+            models=self.models,
+            node_packs={name: pack.name for pack in self.packs for name in pack.classes},
+        )
+
+
+def class_types(source: Source) -> list[str]:
+    """Return the node classes that a source names, those of subgraphs included.
+
+    Raises:
+        WorkflowFileError: The source is damaged.
+    """
+    if is_editor_format(source.data):
+        return [node.type for node in _document(source).nodes()]
+    return [node.class_type for node in _api_graph(source).nodes.values()]
+
+
+def analyse(
+    source: Source,
+    definitions: Mapping[str, NodeDefinition],
+    *,
+    paid: frozenset[str] = frozenset(),
+    manager_map: Mapping[str, str] | None = None,
+    name: str | None = None,
+) -> Addition:
+    """Turn a source into a workflow.
+
+    Args:
+        definitions: What the installed node classes declare.
+        paid: Classes that call paid services.
+        manager_map: For each class, the repository of its pack.
+        name: The workflow's name in place of the source's.
+
+    Raises:
+        WorkflowFileError: The source is damaged, has a cycle, or makes nothing.
+        PaidServiceError: A node that would run calls a paid service.
+    """
+    document: EditorDocument | None = None
+    promoted: tuple[PromotedInput, ...] = ()
+    warnings: list[str] = []
+    if is_editor_format(source.data):
+        document = _document(source)
+        try:
+            conversion = convert(document, definitions)
+            if not conversion.graph:
+                raise WorkflowFileError("The workflow has no node that would run.")
+            graph = parse_graph(conversion.graph)
+        except WorkflowError as error:
+            raise WorkflowFileError(error.message, **error.details) from error
+        promoted = conversion.promoted
+        warnings += conversion.warnings
+    else:
+        graph = _api_graph(source)
+    _refuse_paid(graph, definitions, paid)
+    graph, dropped = _without_idle(graph, definitions)
+    if dropped:
+        warnings.append(f"Left out {dropped} nodes whose results nothing uses.")
+    used = {node.class_type for node in graph.nodes.values()}
+    models = named_models(graph, definitions, document)
+    packs = named_packs(sorted(used), definitions, document, manager_map or {})
+    return Addition(
+        name=name or source.name,
+        title=source.title,
+        description=_description(source, document),
+        graph=graph,
+        images=tuple(draft_images(graph, definitions)),
+        parameters=tuple(draft_parameters(graph, definitions, promoted)),
+        models=tuple(models),
+        packs=tuple(packs),
+        missing=tuple(_missing(used, definitions, document)),
+        saved_with=core_version(document),
+        other_media={
+            f"{node_id} ({node.title})": _OTHER_MEDIA[node.class_type]
+            for node_id, node in graph.nodes.items()
+            if node.class_type in _OTHER_MEDIA
+        },
+        warnings=tuple(warnings),
+    )
+
+
+def with_models(addition: Addition, models: list[NamedModel]) -> Addition:
+    """Return the addition with other models, such as those whose hosts told their sizes."""
+    return replace(addition, models=tuple(models))
+
+
+def _document(source: Source) -> EditorDocument:
+    try:
+        return parse_document(source.data)
+    except WorkflowError as error:
+        raise WorkflowFileError(error.message, **error.details) from error
+
+
+def _api_graph(source: Source) -> Graph:
+    try:
+        return parse_graph(source.data)
+    except WorkflowError as error:
+        raise WorkflowFileError(error.message, **error.details) from error
+
+
+def _refuse_paid(
+    graph: Graph, definitions: Mapping[str, NodeDefinition], paid: frozenset[str]
+) -> None:
+    for node_id, node in graph.nodes.items():
+        definition = definitions.get(node.class_type)
+        if node.class_type in paid or (definition is not None and definition.is_paid):
+            raise PaidServiceError(
+                f"Node {node_id} ({node.title}) is of the class {node.class_type}, which calls a "
+                "paid service and needs an account at comfy.org. Mute or replace it in ComfyUI.",
+                node_id=node_id,
+                class_type=node.class_type,
+            )
+
+
+def _without_idle(
+    graph: Graph, definitions: Mapping[str, NodeDefinition]
+) -> tuple[Graph, int]:
+    """Keep the nodes that an output node needs."""
+    fed = graph.linked_ids()
+    waiting = [
+        node_id
+        for node_id, node in graph.nodes.items()
+        if _is_output(node, definitions, feeds_others=node_id in fed)
+    ]
+    if not waiting:
+        raise WorkflowFileError(
+            "The workflow makes nothing: it has no node that saves or shows a result. Add one, "
+            "such as Save Image."
+        )
+    needed: set[str] = set()
+    while waiting:
+        node_id = waiting.pop()
+        if node_id not in needed:
+            needed.add(node_id)
+            waiting += [link.node_id for _, link in graph.nodes[node_id].links()]
+    kept = {node_id: node for node_id, node in graph.nodes.items() if node_id in needed}
+    return Graph(kept), len(graph.nodes) - len(kept)
+
+
+def _is_output(
+    node: Node, definitions: Mapping[str, NodeDefinition], *, feeds_others: bool
+) -> bool:
+    definition = definitions.get(node.class_type)
+    return not feeds_others if definition is None else definition.is_output
+
+
+def _missing(
+    used: set[str], definitions: Mapping[str, NodeDefinition], document: EditorDocument | None
+) -> list[MissingClass]:
+    said: dict[str, Mapping[str, Any]] = {}
+    if document is not None:
+        said = {node.type: node.properties for node in document.nodes()}
+    return [
+        MissingClass(
+            class_type,
+            said.get(class_type, {}).get("cnr_id"),
+            said.get(class_type, {}).get("ver"),
+        )
+        for class_type in sorted(used - definitions.keys())
+    ]
+
+
+def _description(source: Source, document: EditorDocument | None) -> str:
+    info = document.extra.get("info") if document is not None else None
+    if isinstance(info, dict) and info.get("description"):
+        return str(info["description"])
+    return f"{source.title}, as it was saved in ComfyUI."
+
+
+def _license_note(models: tuple[NamedModel, ...]) -> str | None:
+    pages = list(
+        dict.fromkeys(
+            model.url.partition("/resolve/")[0].removeprefix("https://")
+            for model in models
+            if model.url is not None and "/resolve/" in model.url
+        )
+    )
+    if not pages:
+        return None
+    return (
+        "Models have licences of their own. Read them before you sell results: "
+        f"{', '.join(pages)}."
+    )
