@@ -13,18 +13,25 @@ from comfyui_runtime.workflow.editor import (
     is_editor_format,
     parse_document,
 )
-from comfyui_runtime.workflow.graph import Graph, parse_graph
+from comfyui_runtime.workflow.graph import Graph, Node, as_link, parse_graph
 from handler.adding.errors import PaidServiceError, WorkflowFileError
 from handler.adding.manifest_text import manifest_text
 from handler.adding.models import NamedModel, named_models
 from handler.adding.packs import NamedPack, core_version, named_packs
-from handler.adding.parameters import DraftImage, DraftParameter, draft_images, draft_parameters
+from handler.adding.parameters import (
+    FILE_LISTS,
+    DraftImage,
+    DraftParameter,
+    draft_images,
+    draft_parameters,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from pydantic import JsonValue
 
     from comfyui_runtime.workflow.editor import NodeDefinition
-    from comfyui_runtime.workflow.graph import Node
     from handler.adding.source import Source
 
 _OTHER_MEDIA = {
@@ -32,12 +39,12 @@ _OTHER_MEDIA = {
     "LoadAudio": "audio",
     "RecordAudio": "audio",
     "Load3D": "3D model",
-    "LoadImageMask": "mask",
     "LoadImageOutput": "image",
     "VHS_LoadVideo": "video",
     "VHS_LoadAudio": "audio",
     "VHS_LoadImages": "images",
 }
+_MASK_LOADER = "LoadImageMask"
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class Addition:
 
     Attributes:
         saved_with: The ComfyUI release that the file says it was saved with.
+        refused: Values that the installed classes do not take, as sentences.
         other_media: Nodes that load files which a manifest cannot declare yet, with their kind.
         warnings: Sentences about what was chosen or left out.
     """
@@ -74,6 +82,7 @@ class Addition:
     packs: tuple[NamedPack, ...]
     missing: tuple[MissingClass, ...]
     saved_with: str | None
+    refused: tuple[str, ...]
     other_media: Mapping[str, str]
     warnings: tuple[str, ...]
 
@@ -139,11 +148,15 @@ def analyse(
         except WorkflowError as error:
             raise WorkflowFileError(error.message, **error.details) from error
         promoted = conversion.promoted
-        warnings += conversion.warnings
+        warnings += [
+            f"Node {node_id}: of each {{a|b}} in {name} the first choice was taken; the editor "
+            "draws one each time."
+            for node_id, name in conversion.drawn
+        ]
     else:
         graph = _api_graph(source)
     _refuse_paid(graph, definitions, paid)
-    graph, dropped = _without_idle(graph, definitions)
+    graph, dropped = _without_idle(_with_whole_images(graph), definitions)
     if dropped:
         warnings.append(f"Left out {dropped} nodes whose results nothing uses.")
     used = {node.class_type for node in graph.nodes.values()}
@@ -160,6 +173,7 @@ def analyse(
         packs=tuple(packs),
         missing=tuple(_missing(used, definitions, document)),
         saved_with=core_version(document),
+        refused=tuple(_refused(graph, definitions)),
         other_media={
             f"{node_id} ({node.title})": _OTHER_MEDIA[node.class_type]
             for node_id, node in graph.nodes.items()
@@ -202,9 +216,7 @@ def _refuse_paid(
             )
 
 
-def _without_idle(
-    graph: Graph, definitions: Mapping[str, NodeDefinition]
-) -> tuple[Graph, int]:
+def _without_idle(graph: Graph, definitions: Mapping[str, NodeDefinition]) -> tuple[Graph, int]:
     """Keep the nodes that an output node needs."""
     fed = graph.linked_ids()
     waiting = [
@@ -225,6 +237,45 @@ def _without_idle(
             waiting += [link.node_id for _, link in graph.nodes[node_id].links()]
     kept = {node_id: node for node_id, node in graph.nodes.items() if node_id in needed}
     return Graph(kept), len(graph.nodes) - len(kept)
+
+
+def _with_whole_images(graph: Graph) -> Graph:
+    """Have masks loaded as a part of their picture, as the caller gives both in one file."""
+    masks = {
+        node_id: node for node_id, node in graph.nodes.items() if node.class_type == _MASK_LOADER
+    }
+    for node_id, mask in masks.items():
+        loader = Node("LoadImage", {"image": mask.inputs.get("image", "")}, mask.title)
+        channel = mask.inputs.get("channel", "alpha")
+        if channel == "alpha":
+            source: list[JsonValue] = [node_id, 1]
+        else:
+            split = f"{node_id}_channel"
+            inputs: dict[str, JsonValue] = {"image": [node_id, 0], "channel": channel}
+            graph = graph.with_node(split, Node("ImageToMask", inputs, mask.title))
+            source = [split, 0]
+        for consumer_id, consumer in graph.nodes.items():
+            for name, link in consumer.links():
+                if link.node_id == node_id and consumer.class_type != "ImageToMask":
+                    graph = graph.with_input(consumer_id, name, source)
+        graph = graph.with_node(node_id, loader)
+    return graph
+
+
+def _refused(graph: Graph, definitions: Mapping[str, NodeDefinition]) -> Iterator[str]:
+    for node_id, node in graph.nodes.items():
+        definition = definitions.get(node.class_type)
+        for name, value in node.inputs.items():
+            declared = definition.input(name) if definition is not None else None
+            if declared is None or as_link(value) is not None or not declared.choices:
+                continue
+            is_list = declared.options.get("multiselect") or declared.options.get("multi_select")
+            is_file = any(declared.options.get(key) for key in (*FILE_LISTS, "model_folder"))
+            if not is_list and not is_file and value not in declared.choices:
+                yield (
+                    f'node {node_id} ({node.title}) has {value!r} for "{name}", which its '
+                    "installed class does not offer"
+                )
 
 
 def _is_output(
@@ -268,6 +319,5 @@ def _license_note(models: tuple[NamedModel, ...]) -> str | None:
     if not pages:
         return None
     return (
-        "Models have licences of their own. Read them before you sell results: "
-        f"{', '.join(pages)}."
+        f"Models have licences of their own. Read them before you sell results: {', '.join(pages)}."
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from comfyui_runtime.workflow.editor.widgets import has_control, is_widget
+from comfyui_runtime.workflow.editor.widgets import MATCH_TYPE, has_control, is_widget
 from comfyui_runtime.workflow.graph import as_link
 from comfyui_runtime.workflow.parameters import SEED_MAX
 from handler.adding.source import slug
@@ -55,7 +55,8 @@ _PLAIN_NAMES = frozenset(
 _SEED_NAMES = frozenset({"seed", "noise_seed"})
 _EDITOR_MINIMUM, _EDITOR_MAXIMUM = 0, 2048
 _LONGEST_TEXT = 2000
-_LOADERS = {"LoadImage": "image"}
+_LOADERS = frozenset({"LoadImage"})
+FILE_LISTS = ("image_upload", "video_upload", "animated_image_upload", "audio_upload")
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def draft_parameters(
 ) -> list[DraftParameter]:
     """Return the parameters: what titles mark, what subgraphs show, and what roles are known."""
     drafts = _Drafts()
-    sides = _Sides(graph)
+    sides = _Sides(graph, definitions)
     for node_id, node in graph.nodes.items():
         _add_marked(drafts, node_id, node, definitions.get(node.class_type))
     for one in promoted:
@@ -194,13 +195,16 @@ def _add_promoted(
     node = graph.nodes[node_id]
     definition = definitions.get(node.class_type)
     declared = definition.input(input_name) if definition else None
+    declared = _bounded(declared, node_id, node, sides)
     fields = fields_of(declared, node.inputs.get(input_name))
     if fields is None:
         return
     name, description = _role(node_id, node, declared, input_name, sides) or ("", "")
     shown = slug(promoted.name)
-    if shown not in _PLAIN_NAMES and fields["type"] != "seed" and (
-        not name or shown not in {input_name, name}
+    if (
+        shown not in _PLAIN_NAMES
+        and fields["type"] != "seed"
+        and (not name or shown not in {input_name, name})
     ):
         name, description = shown, _sentence(declared, f"{promoted.name}.")
     if not name:
@@ -213,7 +217,7 @@ def _add_roles(
     drafts: _Drafts, node_id: NodeId, node: Node, definition: NodeDefinition, sides: _Sides
 ) -> None:
     for input_name, value in _constants(node):
-        declared = definition.input(input_name)
+        declared = _bounded(definition.input(input_name), node_id, node, sides)
         fields = fields_of(declared, value)
         if declared is None or fields is None:
             continue
@@ -248,11 +252,28 @@ def _role(
     return None
 
 
+def _bounded(
+    declared: InputDefinition | None, node_id: NodeId, node: Node, sides: _Sides
+) -> InputDefinition | None:
+    """Give a primitive's value the bounds of what it is used for: its own are those of the type."""
+    if declared is None or not node.class_type.startswith("Primitive"):
+        return declared
+    bounds = sides.bounds(node_id, declared.type)
+    return replace(declared, options={**declared.options, **_only_bounds(bounds)})
+
+
+def _only_bounds(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: options[key] for key in ("min", "max", "step") if key in options}
+
+
 def _constants(node: Node) -> Iterator[tuple[str, Any]]:
     return ((name, value) for name, value in node.inputs.items() if as_link(value) is None)
 
 
-def fields_of(declared: InputDefinition | None, value: Any) -> dict[str, Any] | None:  # noqa: ANN401 - JSON
+def fields_of(
+    declared: InputDefinition | None,
+    value: Any,  # noqa: ANN401 - JSON
+) -> dict[str, Any] | None:
     """Return type, default and bounds of a parameter for an input; ``None`` where it cannot be one.
 
     Args:
@@ -264,39 +285,48 @@ def fields_of(declared: InputDefinition | None, value: Any) -> dict[str, Any] | 
     if not is_widget(declared):
         return None
     options = declared.options
-    match declared.type, value:
-        case "INT", int() if not isinstance(value, bool):
-            if declared.name.rpartition(".")[2] in _SEED_NAMES and has_control(declared):
-                return {"type": "seed"}
-            low, high = _bounds(options, value)
-            return {
-                "type": "integer",
-                "default": value,
-                "minimum": int(low),
-                "maximum": int(high),
-            }
-        case "FLOAT", int() | float() if not isinstance(value, bool):
-            low, high = _bounds(options, value)
-            fields = {
-                "type": "number",
-                "default": float(value),
-                "minimum": float(low),
-                "maximum": float(high),
-            }
-            step = options.get("step")
-            return fields | ({"step": float(step)} if step else {})
-        case "BOOLEAN", bool():
-            return {"type": "boolean", "default": value}
-        case "STRING", str():
-            return _text_fields(value)
-        case "COMBO", str() if not options.get("model_folder"):
-            choices = [one for one in declared.choices if isinstance(one, str)]
-            if value in choices and not any(options.get(key) for key in _FILE_LISTS):
-                return {"type": "choice", "default": value, "choices": choices}
+    kind = declared.type
+    if kind in {"INT", "FLOAT"} and isinstance(value, int | float) and not isinstance(value, bool):
+        return _number_fields(declared, value)
+    if kind == "BOOLEAN" and isinstance(value, bool):
+        return {"type": "boolean", "default": value}
+    if kind == "STRING" and isinstance(value, str):
+        return _text_fields(value)
+    if kind == "COMBO" and isinstance(value, str):
+        return _choice_fields(declared, value)
     return None
 
 
-_FILE_LISTS = ("image_upload", "video_upload", "animated_image_upload", "audio_upload")
+def _number_fields(declared: InputDefinition, value: float) -> dict[str, Any] | None:
+    options = declared.options
+    low, high = _bounds(options, value)
+    if declared.type == "FLOAT":
+        step = options.get("step")
+        return {
+            "type": "number",
+            "default": float(value),
+            "minimum": float(low),
+            "maximum": float(high),
+        } | ({"step": float(step)} if step else {})
+    if not float(value).is_integer():
+        return None
+    if declared.name.rpartition(".")[2] in _SEED_NAMES and has_control(declared):
+        return {"type": "seed"}
+    return {
+        "type": "integer",
+        "default": int(value),
+        "minimum": int(low),
+        "maximum": int(high),
+    }
+
+
+def _choice_fields(declared: InputDefinition, value: str) -> dict[str, Any] | None:
+    if any(declared.options.get(key) for key in (*FILE_LISTS, "model_folder")):
+        return None
+    choices = [one for one in declared.choices if isinstance(one, str)]
+    if value not in choices:
+        return None
+    return {"type": "choice", "default": value, "choices": choices}
 
 
 def _undeclared_fields(value: Any) -> dict[str, Any] | None:  # noqa: ANN401 - JSON
@@ -331,15 +361,34 @@ def _sentence(declared: InputDefinition | None, otherwise: str) -> str:
 
 
 class _Sides:
-    """Tells which nodes feed a negative conditioning and nothing positive."""
+    """What a node's result is used for, as far as the nodes behind it tell."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, definitions: Mapping[str, NodeDefinition]) -> None:
+        self._graph = graph
+        self._definitions = definitions
         self._consumers: dict[str, list[tuple[str, str]]] = {}
         for node_id, node in graph.nodes.items():
             for name, link in node.links():
                 self._consumers.setdefault(link.node_id, []).append((node_id, name))
 
+    def bounds(self, node_id: NodeId, kind: str) -> Mapping[str, Any]:
+        """Return the declared bounds of the first number that a primitive's value ends up as."""
+        seen: set[str] = set()
+        waiting = [node_id]
+        while waiting:
+            for consumer, name in self._consumers.get(waiting.pop(0), ()):
+                definition = self._definitions.get(self._graph.nodes[consumer].class_type)
+                declared = definition.input(name) if definition is not None else None
+                if declared is not None and declared.type == kind and "max" in declared.options:
+                    return declared.options
+                # Only what hands a value on unchanged, such as a switch, is looked through.
+                if declared is not None and declared.type == MATCH_TYPE and consumer not in seen:
+                    seen.add(consumer)
+                    waiting.append(consumer)
+        return {}
+
     def is_negative(self, node_id: NodeId) -> bool:
+        """Say whether a node feeds a negative conditioning and nothing positive."""
         sides: set[bool] = set()
         seen: set[str] = set()
         waiting = [node_id]

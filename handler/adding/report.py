@@ -26,6 +26,7 @@ def report_lines(addition: Addition, silent_hosts: list[str]) -> Iterator[str]:
     yield from _models(addition, silent_hosts)
     yield from _packs(addition)
     yield from _missing(addition)
+    yield from (f"  lacks  {sentence}" for sentence in addition.refused)
     for node, kind in addition.other_media.items():
         yield (
             f"  lacks  node {node} loads a {kind}: a manifest declares images only, so the file "

@@ -47,8 +47,8 @@ def read_source(text: str) -> Source:
         WorkflowFileError: There is nothing there, or it holds no workflow.
     """
     if text.startswith(("http://", "https://")):
-        path = urllib.parse.urlsplit(text).path
-        return _source(Path(urllib.parse.unquote(path)).stem, _content(text, _downloaded(text)))
+        remote = urllib.parse.unquote(urllib.parse.urlsplit(text).path)
+        return _source(Path(remote).stem, _content(text, _downloaded(text)))
     path = Path(text)
     if path.is_file():
         return _source(path.stem, _content(text, _file_bytes(path)))
@@ -139,7 +139,9 @@ def _workflow_in(where: str, data: bytes) -> Any:  # noqa: ANN401 - JSON
             inner = found.get(key)
             if isinstance(inner, dict) and "nodes" not in found:
                 found = inner
-        if isinstance(found.get("input"), dict) and isinstance(found["input"].get("workflow"), dict):
+        if isinstance(found.get("input"), dict) and isinstance(
+            found["input"].get("workflow"), dict
+        ):
             found = found["input"]["workflow"]
     if not isinstance(found, dict) or not found:
         raise WorkflowFileError(
@@ -154,9 +156,7 @@ def _texts_in_picture(data: bytes) -> Mapping[str, str] | None:
 
     try:
         with Image.open(io.BytesIO(data)) as image:
-            texts = {
-                str(key): value for key, value in image.info.items() if isinstance(value, str)
-            }
+            texts = {str(key): value for key, value in image.info.items() if isinstance(value, str)}
             texts |= getattr(image, "text", {})
             exif = image.getexif()
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):

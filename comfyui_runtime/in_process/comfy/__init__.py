@@ -15,7 +15,12 @@ from comfyui_runtime.in_process.comfy.classes import (
     node_class_names,
     node_classes,
 )
-from comfyui_runtime.in_process.comfy.definitions import node_definitions, paid_class_names
+from comfyui_runtime.in_process.comfy.definitions import (
+    input_folder,
+    model_folder_kinds,
+    node_definitions,
+    paid_class_names,
+)
 from comfyui_runtime.in_process.comfy.device import (
     cuda_index,
     device_name,
@@ -63,6 +68,7 @@ __all__ = [
     "import_execution",
     "import_torch",
     "index_core_nodes",
+    "input_folder",
     "input_spec",
     "install_progress_hook",
     "interrupt",
@@ -73,6 +79,7 @@ __all__ = [
     "make_executor",
     "make_imports_lazy",
     "make_server",
+    "model_folder_kinds",
     "model_names",
     "model_path",
     "modules_of_core_nodes",

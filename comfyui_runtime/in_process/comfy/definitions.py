@@ -6,13 +6,13 @@ import contextlib
 import importlib
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.in_process.comfy.classes import node_classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 MODEL_FOLDER = "model_folder"
 _MARK = "model-folder:"
@@ -52,6 +52,16 @@ def paid_class_names(comfyui_dir: Path) -> frozenset[str]:
         if "NODE_CLASS_MAPPINGS" in text:
             names.update(_MAPPED.findall(text))
     return frozenset(names)
+
+
+def model_folder_kinds() -> frozenset[str]:
+    """Return ComfyUI's names of the kinds of model folders."""
+    return frozenset(importlib.import_module("folder_paths").folder_names_and_paths)
+
+
+def input_folder() -> Path:
+    """Return the folder in which loaders of pictures, video and sound look for files."""
+    return Path(importlib.import_module("folder_paths").get_input_directory())
 
 
 def _declaration(name: str, node_class: Any) -> dict[str, Any] | None:  # noqa: ANN401 - a node class

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.errors import WorkflowError
+from comfyui_runtime.workflow.editor.build import build_scopes
 from comfyui_runtime.workflow.editor.document import SUBGRAPH_INPUT
 from comfyui_runtime.workflow.editor.promotion import PRIMITIVE
-from comfyui_runtime.workflow.editor.scope import Host, Scope, build_scopes
+from comfyui_runtime.workflow.editor.scope import Host, Scope
 from comfyui_runtime.workflow.editor.text import fill_in, first_choices, has_choices
 from comfyui_runtime.workflow.editor.widgets import BYPASSED, MUTED, LiveNode, Slot, Widget
 
@@ -70,13 +71,13 @@ class Conversion:
         missing: Classes that are not installed, sorted. Their nodes are in the graph with the
             inputs that the file itself names.
         promoted: What subgraphs and primitives on the root graph show.
-        warnings: Sentences about what was chosen in the caller's place.
+        drawn: Texts of which the editor would draw a choice each time, ``(node id, input name)``.
     """
 
     graph: dict[str, dict[str, Any]]
     missing: tuple[str, ...] = ()
     promoted: tuple[PromotedInput, ...] = ()
-    warnings: tuple[str, ...] = ()
+    drawn: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,10 @@ class _Value:
 @dataclass
 class _Report:
     promoted: dict[tuple[str, str], list[tuple[str, str]]] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    drawn: list[tuple[str, str]] = field(default_factory=list)
 
 
-def convert(
-    document: EditorDocument, definitions: Mapping[str, NodeDefinition]
-) -> Conversion:
+def convert(document: EditorDocument, definitions: Mapping[str, NodeDefinition]) -> Conversion:
     """Convert a file of the editor's into a graph in API format.
 
     Args:
@@ -140,7 +139,7 @@ def convert(
     promoted = tuple(
         PromotedInput(name, host, tuple(refs)) for (host, name), refs in report.promoted.items()
     )
-    return Conversion(graph, tuple(sorted(missing)), promoted, tuple(report.warnings))
+    return Conversion(graph, tuple(sorted(missing)), promoted, tuple(report.drawn))
 
 
 def _places(root: Scope) -> Iterator[_Place]:
@@ -163,14 +162,12 @@ def _is_idle(node: LiveNode) -> bool:
     return node.mode in {MUTED, BYPASSED} or (node.type in VIRTUAL)
 
 
-def _inputs(
-    place: _Place, resolver: _Resolver, texts: _Texts, report: _Report
-) -> dict[str, Any]:
+def _inputs(place: _Place, resolver: _Resolver, texts: _Texts, report: _Report) -> dict[str, Any]:
     inputs: dict[str, Any] = {}
     for widget in place.node.widgets:
         if not widget.in_prompt:
             continue
-        value = texts.written(place.node, widget)
+        value = texts.written(place, widget)
         if value is not None or widget.definition is None:
             inputs[widget.name] = _boxed(value, widget.type)
     for number, slot in enumerate(place.node.slots):
@@ -256,14 +253,20 @@ class _Resolver:
             return None if stand_in is None else self.input(place, stand_in, visited, None)
         if isinstance(node, Host):
             return self._host_output(place, node, number, kind, visited)
+        if node.type in VIRTUAL:
+            return self._virtual_output(place, number, kind, visited)
+        return _Output(place.id, number)
+
+    def _virtual_output(
+        self, place: _Place, number: int, kind: str, visited: set[tuple[str, str, int]]
+    ) -> _Output | _Value | None:
+        node = place.node
         if node.type == PRIMITIVE:
             shown_by = (place.id, node.title) if not place.path else None
             return _Value(node.widgets[0].value, shown_by) if node.widgets else None
         if node.type in GETTERS:
             return self._getter(place, kind, visited)
-        if node.type in VIRTUAL:
-            return self.input(place, number, visited, kind)
-        return _Output(place.id, number)
+        return self.input(place, number, visited, kind)
 
     def _host_output(
         self,
@@ -351,7 +354,7 @@ class _Texts:
         self._nodes = [node for scope in scopes.values() for node in scope.nodes.values()]
         self._report = report
 
-    def written(self, node: LiveNode, widget: Widget) -> Any:  # noqa: ANN401 - any JSON value
+    def written(self, place: _Place, widget: Widget) -> Any:  # noqa: ANN401 - any JSON value
         value = widget.value
         if widget.name == _SCENE and widget.type in {"LOAD_3D", "LOAD_3D_ADVANCED"}:
             return value if isinstance(value, dict) else {"image": "", "mask": "", "normal": ""}
@@ -362,10 +365,7 @@ class _Texts:
         options = widget.definition.options if widget.definition else {}
         if options.get("dynamicPrompts") is True:
             if has_choices(value):
-                self._report.warnings.append(
-                    f"Node {node.id} ({node.title}): of each {{a|b}} in its text the first choice "
-                    "was taken; the editor draws one each time."
-                )
+                self._report.drawn.append((place.id, widget.name))
             return first_choices(value)
         return value
 
