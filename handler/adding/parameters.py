@@ -282,10 +282,7 @@ def fields_of(
     """
     if declared is None:
         return _undeclared_fields(value)
-    if not is_widget(declared):
-        return None
-    options = declared.options
-    kind = declared.type
+    kind = declared.type if is_widget(declared) else ""
     if kind in {"INT", "FLOAT"} and isinstance(value, int | float) and not isinstance(value, bool):
         return _number_fields(declared, value)
     if kind == "BOOLEAN" and isinstance(value, bool):

@@ -410,4 +410,7 @@ def _undeclared(saved: SavedNode) -> LiveNode:
         left = len(names) - number - 1
         if len(values) > left and kind in {"INT", "COMBO"} and values[0] in CONTROL_VALUES:
             node.widgets.append(Widget("control_after_generate", values.pop(0), in_prompt=False))
+    # Nodes without a class, such as primitives, have values that no input names.
+    if not names:
+        node.widgets += [Widget("value", value, in_prompt=False) for value in values]
     return node
