@@ -120,7 +120,9 @@ def convert(document: EditorDocument, definitions: Mapping[str, NodeDefinition])
         WorkflowError: Links form a cycle, or a subgraph contains itself.
     """
     root, scopes = build_scopes(document, definitions)
-    resolver = _Resolver(root, scopes)
+    for scope in scopes.values():
+        _hand_out_primitives(scope)
+    resolver = _Resolver(root)
     report = _Report()
     texts = _Texts(scopes, report)
     graph: dict[str, dict[str, Any]] = {}
@@ -140,6 +142,18 @@ def convert(document: EditorDocument, definitions: Mapping[str, NodeDefinition])
         PromotedInput(name, host, tuple(refs)) for (host, name), refs in report.promoted.items()
     )
     return Conversion(graph, tuple(sorted(missing)), promoted, tuple(report.drawn))
+
+
+def _hand_out_primitives(scope: Scope) -> None:
+    """Write primitives' values into the widgets that they lead to, as texts may name those."""
+    for link in scope.links.values():
+        origin, target = scope.nodes.get(link.origin), scope.nodes.get(link.target)
+        if origin is None or target is None or origin.type != PRIMITIVE or not origin.widgets:
+            continue
+        slot = target.slot_with_link(link.id)
+        widget = target.widget_of(slot) if slot is not None else None
+        if widget is not None:
+            widget.value = origin.widgets[0].value
 
 
 def _places(root: Scope) -> Iterator[_Place]:
@@ -200,9 +214,8 @@ def _drop_dead_links(graph: dict[str, dict[str, Any]]) -> None:
 class _Resolver:
     """Follows links to where a value really comes from."""
 
-    def __init__(self, root: Scope, scopes: Mapping[str, Scope]) -> None:
+    def __init__(self, root: Scope) -> None:
         self._root = root
-        self._scopes = scopes
 
     def input(
         self, place: _Place, number: int, visited: set[tuple[str, str, int]], kind: str | None

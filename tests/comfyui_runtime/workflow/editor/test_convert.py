@@ -198,9 +198,7 @@ def test_reroutes_are_looked_through():
 
 
 def primitive(value):
-    return node(
-        5, "PrimitiveNode", [value, "fixed"], outputs=["INT"], title="How many steps"
-    )
+    return node(5, "PrimitiveNode", [value, "fixed"], outputs=["INT"], title="How many steps")
 
 
 def test_primitive_gives_its_value_to_the_widget_that_was_converted_to_an_input():
