@@ -64,7 +64,6 @@ const [text, done] = arguments;
 """
 _READY_WITHIN = 120.0
 _CONVERTED_WITHIN = 60.0
-_SCENE = "viewport_state"
 _SHOWN = 5
 
 
@@ -187,13 +186,15 @@ def differences(editors: Mapping[str, Any], conversion: Conversion) -> Iterator[
         for name in sorted({*theirs["inputs"], *mine["inputs"]}):
             there = theirs["inputs"].get(name, "(none)")
             here = mine["inputs"].get(name, "(none)")
-            is_drawn = (node_id, name) in conversion.drawn or _is_drawn(name, here)
+            is_drawn = (node_id, name) in conversion.drawn or _is_drawn(
+                mine["class_type"], name, here
+            )
             if there != here and not is_drawn:
                 yield f"{node_id}.{name}: {there!r} there, {here!r} here"
 
 
-def _is_drawn(name: str, here: object) -> bool:
-    if name == _SCENE:
+def _is_drawn(class_type: str, name: str, here: object) -> bool:
+    if name == "viewport_state" or (class_type, name) == ("Load3D", "image"):
         return True
     is_dated = isinstance(here, str) and any(
         part in here for part in ("%year%", "%month%", "%day%")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from handler.adding.errors import WorkflowFileError
 from handler.commands.options import settings_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def execute(args: argparse.Namespace) -> int:
     """Write the workflow and print what was made and what is lacking."""
     from handler.adding.analysis import analyse, class_types, with_models
-    from handler.adding.errors import WorkflowFileError
     from handler.adding.folder import workflow_files
     from handler.adding.hosts import with_sizes
     from handler.adding.packs import read_manager_map

@@ -102,7 +102,12 @@ class Slot:
 
 @dataclass
 class LiveNode:
-    """A node with its widgets' values in place."""
+    """A node with its widgets' values in place.
+
+    Attributes:
+        growing: Inputs that grow as they are connected, by name.
+        known: Whether its class is installed.
+    """
 
     id: str
     type: str
@@ -112,6 +117,7 @@ class LiveNode:
     slots: list[Slot] = field(default_factory=list)
     widgets: list[Widget] = field(default_factory=list)
     properties: dict[str, Any] = field(default_factory=dict)
+    growing: dict[str, InputDefinition] = field(default_factory=dict)
     known: bool = True
 
     def widget(self, name: str | None) -> Widget | None:
@@ -228,6 +234,7 @@ def _add_socket(node: LiveNode, definition: InputDefinition) -> None:
     if is_widget(definition):
         return
     if definition.type == AUTOGROW:
+        node.growing[definition.name] = definition
         for ordinal in range(int(_template(definition).get("min", 1)) + 1):
             _add_autogrow_group(node, definition, ordinal)
     elif definition.type == MATCH_TYPE:
@@ -278,6 +285,8 @@ def _choose(node: LiveNode, widget: Widget, definition: InputDefinition) -> None
     prefix = widget.name + "."
     old_links = {slot.name: slot.link for slot in node.slots if slot.name.startswith(prefix)}
     node.slots[:] = [slot for slot in node.slots if not slot.name.startswith(prefix)]
+    for name in [name for name in node.growing if name.startswith(prefix)]:
+        del node.growing[name]
     node.widgets[:] = [one for one in node.widgets if not one.name.startswith(prefix)]
     chosen = next(
         (
@@ -371,10 +380,32 @@ def _connect(node: LiveNode, saved: SavedNode) -> None:
     for saved_slot in saved.inputs:
         slot = by_name.get(saved_slot.name)
         if slot is None:
+            if not _may_be_added(node, saved_slot.name):
+                continue
             slot = Slot(saved_slot.name, saved_slot.type, saved_slot.widget)
             node.slots.append(slot)
         slot.link = saved_slot.link
         slot.label = saved_slot.label
+
+
+def _may_be_added(node: LiveNode, name: str) -> bool:
+    """Say whether a saved input that the class does not declare as such is one of the node's.
+
+    Below a dynamic combo only what the choice declares is; elsewhere scripts of packs add some.
+    """
+    group, _, member = name.rpartition(".")
+    growing = node.growing.get(group)
+    if growing is not None:
+        template = _template(growing)
+        names = template.get("names")
+        if names:
+            return member in names
+        stems = [one.name for one in parse_group(template.get("input"))]
+        stems = [str(template.get("prefix") or "")] if len(stems) == 1 else stems
+        number = next((member[len(one) :] for one in stems if member.startswith(one)), "")
+        return number.isdecimal() and int(number) < int(template.get("max", _AUTOGROW_MAXIMUM))
+    combos = [one.name for one in node.widgets if one.type == DYNAMIC_COMBO]
+    return not any(name.startswith(combo + ".") for combo in combos)
 
 
 def _number_choice(node: LiveNode) -> None:

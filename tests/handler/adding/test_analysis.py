@@ -307,10 +307,8 @@ def test_nodes_whose_results_nothing_uses_are_left_out():
 def test_value_that_the_installed_class_does_not_offer_is_named():
     data = graph()
     data["6"]["inputs"]["sampler_name"] = "brand_new"
-    assert added(data).refused == (
-        "node 6 (KSampler) has 'brand_new' for \"sampler_name\", which its installed class does "
-        "not offer",
-    )
+    (sentence,) = added(data).refused
+    assert sentence.startswith("node 6 (KSampler) has 'brand_new' for \"sampler_name\"")
 
 
 def test_paid_service_is_refused():

@@ -259,6 +259,16 @@ def test_inputs_that_grow_are_named_by_their_place():
     assert inputs(data)["1"] == {"images.image0": ["3", 0], "images.image1": ["3", 0]}
 
 
+def test_inputs_of_a_dynamic_combo_that_its_choice_does_not_have_are_dropped():
+    image = node(3, "LoadImage", ["a.png", "image"], outputs=["IMAGE", "MASK"])
+    stale = [("how.other", "IMAGE", 1), ("how.long_gone", "IMAGE", 2)]
+    data = workflow(
+        [image, node(1, "Resize", ["by size", 640, True], stale, ["IMAGE"])],
+        [[1, 3, 0, 1, 0, "IMAGE"], [2, 3, 0, 1, 1, "IMAGE"]],
+    )
+    assert inputs(data)["1"] == {"how": "by size", "how.width": 640, "sharp": True}
+
+
 def test_text_with_choices_keeps_the_first_and_says_so():
     data = workflow([node(1, "Text", ["a {red|{dark|light} blue} \\{car\\} // not this"])], [])
     assert inputs(data)["1"] == {"text": "a red {car} "}
