@@ -26,6 +26,7 @@ from comfyui_runtime.workflow.graph import as_link, parse_graph
 from handler.adding.analysis import Addition, analyse
 from handler.adding.errors import PaidServiceError
 from handler.adding.folder import workflow_files
+from handler.adding.installed import Installed
 from handler.adding.source import read_source, template_folder
 
 if TYPE_CHECKING:
@@ -88,11 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         options = BootOptions(comfyui_dir, Path(scratch), device="cpu", lazy=False)
         _, report = boot(options)
-        definitions = parse_definitions(comfy.node_definitions())
-        paid = comfy.paid_class_names(comfyui_dir)
+        installed = Installed(
+            parse_definitions(comfy.node_definitions()), comfy.paid_class_names(comfyui_dir)
+        )
         outcomes = [
-            _outcome(name, definitions, paid, Path(scratch))
-            for name in args.names or open_templates()
+            _outcome(name, installed, Path(scratch)) for name in args.names or open_templates()
         ]
     print(_summary(outcomes, report.comfyui_version))
     if args.json:
@@ -100,15 +101,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _outcome(
-    name: str, definitions: Mapping[str, NodeDefinition], paid: frozenset[str], base_dir: Path
-) -> Outcome:
+def _outcome(name: str, installed: Installed, base_dir: Path) -> Outcome:
     source = read_source(name)
     outcome = Outcome(name)
     try:
-        parse_graph(convert(parse_document(source.data), definitions).graph)
+        parse_graph(convert(parse_document(source.data), installed.definitions).graph)
         outcome = replace(outcome, converted=True)
-        addition = analyse(source, definitions, paid=paid)
+        addition = analyse(source, installed)
         workflow_files(base_dir / "workflows", addition)
         outcome = replace(
             outcome,
@@ -116,7 +115,7 @@ def _outcome(
             added=True,
             addressed=not addition.unresolved_models,
         )
-        _put_stubs(addition, definitions)
+        _put_stubs(addition, installed.definitions)
         validate_graph(addition.graph, name, {})
     except PaidServiceError as error:
         return replace(outcome, reason=f"paid: {error.details['class_type']}")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from comfyui_runtime.workflow.editor import NodeDefinition
+    from handler.adding.installed import Installed
     from handler.adding.source import Source
 
 _OTHER_MEDIA = {
@@ -54,11 +55,13 @@ class MissingClass:
     Attributes:
         pack: Where it comes from, as far as the file says: a pack's id, or ``comfy-core``.
         version: That pack's version in the file; of ``comfy-core``, a ComfyUI release.
+        failure: Why the installed file that defines it does not import, if that is so.
     """
 
     class_type: str
     pack: str | None
     version: str | None
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,26 +118,17 @@ def class_types(source: Source) -> list[str]:
     return [node.class_type for node in _api_graph(source).nodes.values()]
 
 
-def analyse(
-    source: Source,
-    definitions: Mapping[str, NodeDefinition],
-    *,
-    paid: frozenset[str] = frozenset(),
-    manager_map: Mapping[str, str] | None = None,
-    name: str | None = None,
-) -> Addition:
+def analyse(source: Source, installed: Installed, *, name: str | None = None) -> Addition:
     """Turn a source into a workflow.
 
     Args:
-        definitions: What the installed node classes declare.
-        paid: Classes that call paid services.
-        manager_map: For each class, the repository of its pack.
         name: The workflow's name in place of the source's.
 
     Raises:
         WorkflowFileError: The source is damaged, has a cycle, or makes nothing.
         PaidServiceError: A node that would run calls a paid service.
     """
+    definitions = installed.definitions
     document: EditorDocument | None = None
     promoted: tuple[PromotedInput, ...] = ()
     warnings: list[str] = []
@@ -155,13 +149,13 @@ def analyse(
         ]
     else:
         graph = _api_graph(source)
-    _refuse_paid(graph, definitions, paid)
+    _refuse_paid(graph, installed)
     graph, dropped = _without_idle(_with_whole_images(graph), definitions)
     if dropped:
         warnings.append(f"Left out {dropped} nodes whose results nothing uses.")
     used = {node.class_type for node in graph.nodes.values()}
     models = named_models(graph, definitions, document)
-    packs = named_packs(sorted(used), definitions, document, manager_map or {})
+    packs = named_packs(sorted(used), definitions, document, installed.manager_map)
     return Addition(
         name=name or source.name,
         title=source.title,
@@ -171,7 +165,7 @@ def analyse(
         parameters=tuple(draft_parameters(graph, definitions, promoted)),
         models=tuple(models),
         packs=tuple(packs),
-        missing=tuple(_missing(used, definitions, document)),
+        missing=tuple(_missing(used, installed, document)),
         saved_with=core_version(document),
         refused=tuple(_refused(graph, definitions)),
         other_media={
@@ -202,12 +196,10 @@ def _api_graph(source: Source) -> Graph:
         raise WorkflowFileError(error.message, **error.details) from error
 
 
-def _refuse_paid(
-    graph: Graph, definitions: Mapping[str, NodeDefinition], paid: frozenset[str]
-) -> None:
+def _refuse_paid(graph: Graph, installed: Installed) -> None:
     for node_id, node in graph.nodes.items():
-        definition = definitions.get(node.class_type)
-        if node.class_type in paid or (definition is not None and definition.is_paid):
+        definition = installed.definitions.get(node.class_type)
+        if node.class_type in installed.paid or (definition is not None and definition.is_paid):
             raise PaidServiceError(
                 f"Node {node_id} ({node.title}) is of the class {node.class_type}, which calls a "
                 "paid service and needs an account at comfy.org. Mute or replace it in ComfyUI.",
@@ -286,7 +278,7 @@ def _is_output(
 
 
 def _missing(
-    used: set[str], definitions: Mapping[str, NodeDefinition], document: EditorDocument | None
+    used: set[str], installed: Installed, document: EditorDocument | None
 ) -> list[MissingClass]:
     said: dict[str, Mapping[str, Any]] = {}
     if document is not None:
@@ -296,12 +288,15 @@ def _missing(
             class_type,
             said.get(class_type, {}).get("cnr_id"),
             said.get(class_type, {}).get("ver"),
+            installed.failures.get(class_type),
         )
-        for class_type in sorted(used - definitions.keys())
+        for class_type in sorted(used - installed.definitions.keys())
     ]
 
 
 def _description(source: Source, document: EditorDocument | None) -> str:
+    if source.description:
+        return source.description
     info = document.extra.get("info") if document is not None else None
     if isinstance(info, dict) and info.get("description"):
         return str(info["description"])

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.workflow.editor.widgets import MATCH_TYPE, has_control, is_widget
 from comfyui_runtime.workflow.graph import as_link
-from comfyui_runtime.workflow.parameters import SEED_MAX
 from handler.adding.source import slug
 
 if TYPE_CHECKING:
@@ -46,14 +45,27 @@ _LORA_ROLES = {
         "How much the LoRA changes how the prompt is read.",
     ),
 }
+# Each LoRA and each control picture is strong by itself.
+_APART = frozenset({"lora_strength", "lora_text_strength", "control_strength"})
 _CONTROL_ROLE = ("control_strength", "How strictly the control picture is followed.")
 _PROMPT = ("prompt", "What the result should show.")
 _NEGATIVE = ("negative_prompt", "What the result should not show.")
 _PLAIN_NAMES = frozenset(
     {"", "value", "text", "string", "prompt", "primitive", "primitivenode", "int", "float"}
 )
+_NAMES_OF_SIDES = {
+    "prompt": frozenset({"positive", "positive_prompt"}),
+    "negative_prompt": frozenset({"negative", "negative_text"}),
+}
+# "Int (Steps)": the type of a primitive's value before what it means.
+_TYPED_TITLE = re.compile(
+    r"(?:int|integer|float|number|string|text|boolean)\s*\((.+)\)", re.IGNORECASE
+)
 _SEED_NAMES = frozenset({"seed", "noise_seed"})
 _EDITOR_MINIMUM, _EDITOR_MAXIMUM = 0, 2048
+# Bounds beyond this are those of a type and say nothing; these stand in for them.
+_NO_BOUND = 2**53
+_LOOSE_BOUND = 1_000_000
 _LONGEST_TEXT = 2000
 _LOADERS = frozenset({"LoadImage"})
 FILE_LISTS = ("image_upload", "video_upload", "animated_image_upload", "audio_upload")
@@ -95,15 +107,20 @@ class _Drafts:
         fields: Mapping[str, Any],
         refs: Iterable[tuple[str, str]],
     ) -> None:
-        """Add a parameter; seeds share one, other names that are taken get a number."""
+        """Add a parameter.
+
+        Seeds share one, and so do inputs of one name that are alike; for other names that are
+        taken there is a number.
+        """
         free = [ref for ref in refs if ref not in self.taken]
         if not free:
             return
         self.taken.update(free)
         patches = tuple(f"{node_id}.{name}" for node_id, name in free)
         kept = self.by_name.get(name)
-        if kept is not None and kept.fields.get("type") == "seed" == fields.get("type"):
+        if kept is not None and kept.fields == fields and name not in _APART:
             patches = (*kept.patches, *patches)
+            description = kept.description
         else:
             name = unused(name, self.by_name)
         self.by_name[name] = DraftParameter(name, description, fields, patches)
@@ -159,6 +176,17 @@ def unused(name: str, taken: Mapping[str, object]) -> str:
     return free
 
 
+def plain_title(title: str) -> str:
+    """Return a primitive's title without the type that stands before what it means."""
+    match = _TYPED_TITLE.fullmatch(title.strip())
+    return match[1] if match else title
+
+
+def _as_sentence(name: str) -> str:
+    words = name.replace("_", " ").strip()
+    return f"{words[:1].upper()}{words[1:]}." if words else "A value of the workflow."
+
+
 def _in_order(drafts: Iterable[DraftParameter]) -> list[DraftParameter]:
     first = ("prompt", "negative_prompt")
     rank = {name: number for number, name in enumerate(first)}
@@ -200,16 +228,18 @@ def _add_promoted(
     if fields is None:
         return
     name, description = _role(node_id, node, declared, input_name, sides) or ("", "")
-    shown = slug(promoted.name)
+    shown = slug(plain_title(promoted.name))
+    if shown in _NAMES_OF_SIDES.get(name, ()):
+        shown = name
     if (
         shown not in _PLAIN_NAMES
         and fields["type"] != "seed"
         and (not name or shown not in {input_name, name})
     ):
-        name, description = shown, _sentence(declared, f"{promoted.name}.")
+        name, description = shown, _sentence(declared, _as_sentence(promoted.name))
     if not name:
         name = shown if shown not in {"", "value"} else slug(input_name)
-        description = _sentence(declared, f"{promoted.name}.")
+        description = _sentence(declared, _as_sentence(promoted.name))
     drafts.add(name or "parameter", description, fields, refs)
 
 
@@ -223,9 +253,9 @@ def _add_roles(
             continue
         role = _role(node_id, node, declared, input_name, sides)
         if node.class_type.startswith("Primitive") and input_name == "value":
-            own = slug(node.title)
+            own = slug(plain_title(node.title))
             if node.title != definition.title and own not in _PLAIN_NAMES:
-                role = (own, f"{node.title}.")
+                role = (own, _as_sentence(plain_title(node.title)))
         if role is not None:
             drafts.add(role[0], role[1], fields, [(node_id, input_name)])
 
@@ -345,7 +375,10 @@ def _bounds(options: Mapping[str, Any], value: float) -> tuple[float, float]:
     high = options.get("max", _EDITOR_MAXIMUM)
     low = low if isinstance(low, int | float) else _EDITOR_MINIMUM
     high = high if isinstance(high, int | float) else _EDITOR_MAXIMUM
-    high = min(high, SEED_MAX)
+    if abs(low) >= _NO_BOUND:
+        low = _EDITOR_MINIMUM
+    if abs(high) >= _NO_BOUND:
+        high = _LOOSE_BOUND
     return min(low, value), max(high, value)
 
 

@@ -126,7 +126,9 @@ def _packs(addition: Addition) -> Iterator[str]:
 
 def _missing(addition: Addition) -> Iterator[str]:
     for one in addition.missing:
-        if one.pack == "comfy-core":
+        if one.failure:
+            where = f"its file is installed, but does not import: {one.failure}"
+        elif one.pack == "comfy-core":
             where = "ComfyUI's own, of a newer release than the installed one"
             if addition.saved_with:
                 where += f" (the file was saved with {addition.saved_with})"

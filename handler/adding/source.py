@@ -9,7 +9,7 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +33,13 @@ class Source:
         name: Name for the workflow: lower-case letters, digits, ``_`` and ``-``.
         title: The same for people.
         data: JSON data in the editor's format or in API format.
+        description: What it does, where an official template says so.
     """
 
     name: str
     title: str
     data: Any
+    description: str | None = None
 
 
 def read_source(text: str) -> Source:
@@ -54,7 +56,7 @@ def read_source(text: str) -> Source:
         return _source(path.stem, _content(text, _file_bytes(path)))
     template = _template(text)
     if template is not None:
-        return _source(text, _content(text, template))
+        return _described(_source(text, _content(text, template)), text)
     raise WorkflowFileError(
         f'There is no file "{text}", and no official template has that name. Templates are read '
         "from the package comfyui-workflow-templates-json: pip install it to use them by name."
@@ -88,6 +90,24 @@ def _template(name: str) -> bytes | None:
         return None
     path = folder / f"{name.removesuffix('.json')}.json"
     return _file_bytes(path) if path.is_file() else None
+
+
+def _described(source: Source, name: str) -> Source:
+    """Give a template the title and description that the official index has for it."""
+    folder = template_folder()
+    try:
+        index = json.loads((folder / "index.json").read_bytes()) if folder else []
+    except (OSError, ValueError):
+        return source
+    for group in index:
+        for entry in group.get("templates", ()):
+            if entry.get("name") == name.removesuffix(".json"):
+                return replace(
+                    source,
+                    title=str(entry.get("title") or source.title),
+                    description=str(entry.get("description") or "") or None,
+                )
+    return source
 
 
 def _file_bytes(path: Path) -> bytes:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from comfyui_runtime.workflow.editor import NodeDefinition
+    from handler.adding.installed import Installed
     from handler.settings import Settings
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -50,7 +50,6 @@ def execute(args: argparse.Namespace) -> int:
     from handler.adding.analysis import analyse, class_types, with_models
     from handler.adding.folder import workflow_files
     from handler.adding.hosts import with_sizes
-    from handler.adding.packs import read_manager_map
     from handler.adding.report import report_lines
     from handler.adding.source import read_source
 
@@ -61,14 +60,7 @@ def execute(args: argparse.Namespace) -> int:
     source = read_source(args.source)
     names = class_types(source)
     settings = settings_of(args)
-    definitions, paid = _installed(settings, names)
-    addition = analyse(
-        source,
-        definitions,
-        paid=paid,
-        manager_map=read_manager_map(settings.comfyui_base_dir / "custom_nodes"),
-        name=args.name,
-    )
+    addition = analyse(source, _installed(settings, names), name=args.name)
     silent: list[str] = []
     if not args.offline:
         models, silent = with_sizes(addition.models)
@@ -94,17 +86,21 @@ def execute(args: argparse.Namespace) -> int:
     return 0
 
 
-def _installed(
-    settings: Settings, names: list[str]
-) -> tuple[dict[str, NodeDefinition], frozenset[str]]:
+def _installed(settings: Settings, names: list[str]) -> Installed:
     from comfyui_runtime.in_process import comfy
     from comfyui_runtime.in_process.boot import boot
     from comfyui_runtime.workflow.editor import parse_definitions
+    from handler.adding.installed import Installed
+    from handler.adding.packs import read_manager_map
     from handler.job.start import boot_options
 
-    paid = comfy.paid_class_names(settings.comfyui_dir)
     boot(boot_options(settings))
-    return parse_definitions(comfy.node_definitions(names)), paid
+    return Installed(
+        definitions=parse_definitions(comfy.node_definitions(names)),
+        paid=comfy.paid_class_names(settings.comfyui_dir),
+        manager_map=read_manager_map(settings.comfyui_base_dir / "custom_nodes"),
+        failures={name: reason for name in names if (reason := comfy.load_failure(name))},
+    )
 
 
 def _rewrite(path: Path, change: Callable[[str], str]) -> None:

@@ -6,6 +6,7 @@ from comfyui_runtime.workflow.editor import parse_definitions
 from handler.adding.analysis import analyse
 from handler.adding.errors import PaidServiceError, WorkflowFileError
 from handler.adding.folder import workflow_files
+from handler.adding.installed import Installed
 from handler.adding.report import command, example_event, report_lines
 from handler.adding.source import Source
 
@@ -111,7 +112,7 @@ def graph(**changed):
 
 
 def added(data, **options):
-    return analyse(Source("hills", "Hills", data), DEFINITIONS, **options)
+    return analyse(Source("hills", "Hills", data), Installed(DEFINITIONS, **options))
 
 
 def parameters(data):
@@ -206,6 +207,35 @@ def test_primitive_is_named_by_its_title_and_bounded_by_what_it_is_used_for():
     steps = parameters(data)["how_many_steps"]
     assert steps.patches == ("8.value",)
     assert (steps.fields["minimum"], steps.fields["maximum"]) == (1, 10000)
+
+
+@pytest.mark.parametrize(
+    ("title", "name"), [("Int (Split step)", "split_step"), ("Int", None), ("value", None)]
+)
+def test_primitives_title_names_what_it_means_and_a_plain_one_names_nothing(title, name):
+    data = graph(**{"8": api("PrimitiveInt", title, value=8)})
+    data["6"]["inputs"]["cfg"] = ["8", 0]
+    found = {one.patches: one for one in added(data).parameters}
+    parameter = found.get(("8.value",))
+    assert (parameter.name if parameter else None) == name
+    if parameter is not None:
+        assert (parameter.fields["minimum"], parameter.fields["maximum"]) == (0, 1_000_000)
+
+
+def test_alike_inputs_of_several_nodes_share_one_parameter():
+    other = {**graph()["6"]["inputs"], "pixels": ["6", 0], "steps": 2}
+    data = graph(**{"8": api("KSampler", **other), "7": api("SaveImage", images=["8", 0])})
+    found = parameters(data)
+    assert found["sampler"].patches == ("6.sampler_name", "8.sampler_name")
+    assert found["steps"].patches == ("6.steps",)
+    assert found["steps_2"].patches == ("8.steps",)
+
+
+def test_class_whose_file_does_not_import_is_told_with_the_reason():
+    data = {"1": api("Broken"), "2": api("SaveImage", images=["1", 0])}
+    addition = added(data, failures={"Broken": "No module named 'torchaudio'"})
+    text = "\n".join(report_lines(addition, []))
+    assert "does not import: No module named 'torchaudio'" in text
 
 
 def test_mask_is_taken_from_the_picture_that_the_caller_gives():
