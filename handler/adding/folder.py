@@ -54,7 +54,7 @@ def workflow_files(folder: Path, addition: Addition) -> WorkflowFiles:
         WorkflowFileError: A folder of that name is there that ``add`` did not make, or a person's
             changes do not fit the workflow any more.
     """
-    new_graph = json.dumps(addition.graph.to_api(), indent=2, ensure_ascii=False) + "\n"
+    new_graph = _written(json.dumps(addition.graph.to_api(), indent=2, ensure_ascii=False)) + "\n"
     new_manifest = addition.manifest()
     target = folder / addition.name
     manifest, graph, kept_graph, kept_tables = new_manifest, new_graph, False, False
@@ -99,6 +99,11 @@ def _loaded(name: str, manifest: str, graph: str) -> Workflow:
             raise WorkflowFileError(
                 f"What would be written does not fit together: {error.message}", **error.details
             ) from error
+
+
+def _written(text: str) -> str:
+    """Return a text without lone surrogates, which JSON can escape and UTF-8 cannot hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _digest(text: str) -> str:

@@ -106,7 +106,7 @@ class EditorDocument:
 
 def is_editor_format(data: object) -> bool:
     """Say whether JSON data is in the editor's format, of whichever version."""
-    return isinstance(data, dict) and isinstance(data.get("nodes"), list)
+    return isinstance(data, dict) and "nodes" in data and "links" in data
 
 
 def parse_document(data: object) -> EditorDocument:
@@ -122,7 +122,8 @@ def parse_document(data: object) -> EditorDocument:
         counter = _IdCounter(data)
         subgraphs = _with_own_ids(definitions, counter)
         root = _graph(_with_renamed_proxies(data, counter.renamed), "", "")
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        inner = tuple(_graph(one, str(one["id"]), str(one.get("name") or "")) for one in subgraphs)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise WorkflowError(
             f"The workflow is damaged: {type(error).__name__}: {error}. Open it in ComfyUI and "
             "save it again."
@@ -131,7 +132,7 @@ def parse_document(data: object) -> EditorDocument:
     models = data.get("models")
     return EditorDocument(
         root,
-        tuple(_graph(one, str(one["id"]), str(one.get("name") or "")) for one in subgraphs),
+        inner,
         extra if isinstance(extra, dict) else {},
         tuple(one for one in models if isinstance(one, dict)) if isinstance(models, list) else (),
     )
@@ -203,8 +204,8 @@ def _with_renamed_proxies(
     nodes = []
     for node in graph.get("nodes") or ():
         ids = renamed.get(str(node.get("type")))
-        properties = node.get("properties") or {}
-        proxies = proxy_widgets(properties)
+        properties = node.get("properties")
+        proxies = proxy_widgets(properties) if isinstance(properties, dict) else []
         if not ids or not proxies:
             nodes.append(node)
             continue
@@ -255,16 +256,16 @@ def _link(link: Any) -> SavedLink:  # noqa: ANN401 - JSON
 
 
 def _node(node: Mapping[str, Any]) -> SavedNode:
-    values = node.get("widgets_values")
+    values, properties = node.get("widgets_values"), node.get("properties")
     return SavedNode(
         id=str(node["id"]),
         type=str(node["type"]),
-        title=node.get("title") or None,
+        title=_text(node.get("title")),
         mode=int(node.get("mode") or 0),
         inputs=tuple(_slot(slot) for slot in node.get("inputs") or ()),
         output_types=tuple(str(slot.get("type") or "*") for slot in node.get("outputs") or ()),
         values=values if isinstance(values, list | dict) else None,
-        properties=node.get("properties") or {},
+        properties=properties if isinstance(properties, dict) else {},
     )
 
 
@@ -276,7 +277,7 @@ def _slot(slot: Mapping[str, Any]) -> SavedSlot:
         type=str(slot.get("type") or "*"),
         widget=str(widget["name"]) if isinstance(widget, dict) and "name" in widget else None,
         link=None if link is None else int(link),
-        label=slot.get("label") or None,
+        label=_text(slot.get("label")),
     )
 
 
@@ -285,5 +286,9 @@ def _frame_slot(slot: Mapping[str, Any]) -> FrameSlot:
         name=str(slot.get("name") or ""),
         type=str(slot.get("type") or "*"),
         links=tuple(int(link) for link in slot.get("linkIds") or ()),
-        label=slot.get("label") or None,
+        label=_text(slot.get("label")),
     )
+
+
+def _text(value: object) -> str | None:
+    return str(value) if value else None

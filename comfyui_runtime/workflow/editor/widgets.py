@@ -439,7 +439,7 @@ def _undeclared(saved: SavedNode) -> LiveNode:
             break
         node.widgets.append(Widget(name, values.pop(0), kind))
         left = len(names) - number - 1
-        if len(values) > left and kind in {"INT", "COMBO"} and values[0] in CONTROL_VALUES:
+        if len(values) > left and kind in {"INT", "COMBO"} and str(values[0]) in CONTROL_VALUES:
             node.widgets.append(Widget("control_after_generate", values.pop(0), in_prompt=False))
     # Nodes without a class, such as primitives, have values that no input names.
     if not names:

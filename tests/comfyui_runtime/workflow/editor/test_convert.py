@@ -435,6 +435,37 @@ def test_damaged_file_is_refused(data):
         parse_document(data)
 
 
+def places(data, path=()):
+    """Yield the path of every value in JSON data."""
+    if path:
+        yield path
+    if isinstance(data, dict | list):
+        members = data.items() if isinstance(data, dict) else enumerate(data)
+        for key, member in members:
+            yield from places(member, (*path, key))
+
+
+@pytest.mark.parametrize("junk", [None, "", "x", -1, 2.5, True, [], {}, [1], {"a": 1}])
+def test_damage_anywhere_ends_in_a_graph_or_in_the_one_error(junk):
+    proxies = {"proxyWidgets": [["20", "seed"], ["20", "steps"]]}
+    whole = workflow(
+        [LOAD, host([1, 2], properties=proxies), primitive(1), SAVE],
+        [[1, 1, 0, 3, 0, "MODEL"], [9, 3, 0, 9, 0, "IMAGE"]],
+        [INNER],
+    )
+    for path in list(places(whole)):
+        damaged = json.loads(json.dumps(whole))
+        *above, last = path
+        inner = damaged
+        for key in above:
+            inner = inner[key]
+        inner[last] = junk
+        try:
+            json.dumps(converted(damaged).graph)
+        except WorkflowError as error:
+            assert error.message  # noqa: PT017 - either end is right
+
+
 def test_the_two_formats_are_told_apart():
     assert is_editor_format(SIMPLE)
     assert not is_editor_format({"1": {"class_type": "Load", "inputs": {}}})
