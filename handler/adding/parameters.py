@@ -61,6 +61,8 @@ _NAMES_OF_SIDES = {
 _TYPED_TITLE = re.compile(
     r"(?:int|integer|float|number|string|text|boolean)\s*\((.+)\)", re.IGNORECASE
 )
+# The class's name up to "Primitive", and the input that holds what its title names.
+_PLAIN_VALUES = frozenset({("", "value"), ("CustomCombo", "choice")})
 _SEED_NAMES = frozenset({"seed", "noise_seed"})
 _EDITOR_MINIMUM, _EDITOR_MAXIMUM = 0, 2048
 # Bounds beyond this are those of a type and say nothing; these stand in for them.
@@ -223,7 +225,7 @@ def _add_promoted(
     node = graph.nodes[node_id]
     definition = definitions.get(node.class_type)
     declared = definition.input(input_name) if definition else None
-    declared = _bounded(declared, node_id, node, sides)
+    declared = _as_used(declared, node_id, node, sides)
     fields = fields_of(declared, node.inputs.get(input_name))
     if fields is None:
         return
@@ -247,12 +249,12 @@ def _add_roles(
     drafts: _Drafts, node_id: NodeId, node: Node, definition: NodeDefinition, sides: _Sides
 ) -> None:
     for input_name, value in _constants(node):
-        declared = _bounded(definition.input(input_name), node_id, node, sides)
+        declared = _as_used(definition.input(input_name), node_id, node, sides)
         fields = fields_of(declared, value)
         if declared is None or fields is None:
             continue
         role = _role(node_id, node, declared, input_name, sides)
-        if node.class_type.startswith("Primitive") and input_name == "value":
+        if (node.class_type.partition("Primitive")[0], input_name) in _PLAIN_VALUES:
             own = slug(plain_title(node.title))
             if node.title != definition.title and own not in _PLAIN_NAMES:
                 role = (own, _as_sentence(plain_title(node.title)))
@@ -282,10 +284,18 @@ def _role(
     return None
 
 
-def _bounded(
+def _as_used(
     declared: InputDefinition | None, node_id: NodeId, node: Node, sides: _Sides
 ) -> InputDefinition | None:
-    """Give a primitive's value the bounds of what it is used for: its own are those of the type."""
+    """Return what an input may really hold, where its class leaves that open.
+
+    A primitive's value has the bounds of what it is used for; a custom combo offers the options
+    beside it, unless something takes the option's number, which would not change with it.
+    """
+    if declared is not None and (node.class_type, declared.name) == ("CustomCombo", "choice"):
+        options = (value for name, value in node.inputs.items() if name.startswith("option"))
+        is_numbered = sides.uses(node_id, 1)
+        return None if is_numbered else replace(declared, choices=tuple(filter(None, options)))
     if declared is None or not node.class_type.startswith("Primitive"):
         return declared
     bounds = sides.bounds(node_id, declared.type)
@@ -400,6 +410,14 @@ class _Sides:
         for node_id, node in graph.nodes.items():
             for name, link in node.links():
                 self._consumers.setdefault(link.node_id, []).append((node_id, name))
+
+    def uses(self, node_id: NodeId, output: int) -> bool:
+        """Say whether some node takes one output of a node."""
+        return any(
+            link.node_id == node_id and link.output == output
+            for consumer, name in self._consumers.get(node_id, ())
+            if (link := as_link(self._graph.nodes[consumer].inputs[name])) is not None
+        )
 
     def bounds(self, node_id: NodeId, kind: str) -> Mapping[str, Any]:
         """Return the declared bounds of the first number that a primitive's value ends up as."""

@@ -72,6 +72,11 @@ OBJECT_INFO = {
         "output": [],
         "output_node": True,
     },
+    "CustomCombo": {
+        "display_name": "Custom Combo",
+        "input": {"required": {"choice": ["COMBO", {"options": []}]}},
+        "output": ["STRING", "INT"],
+    },
     "Paid": {"input": {"required": {}}, "output": ["IMAGE"], "api_node": True},
     "PrimitiveInt": {
         "display_name": "Int",
@@ -220,6 +225,15 @@ def test_primitives_title_names_what_it_means_and_a_plain_one_names_nothing(titl
     assert (parameter.name if parameter else None) == name
     if parameter is not None:
         assert (parameter.fields["minimum"], parameter.fields["maximum"]) == (0, 1_000_000)
+
+
+@pytest.mark.parametrize(("output", "choices"), [(0, ["low", "high"]), (1, None)])
+def test_custom_combo_offers_its_own_options_unless_their_number_is_used(output, choices):
+    options = {"choice": "low", "index": 0, "option1": "low", "option2": "high", "option3": ""}
+    data = graph(**{"8": api("CustomCombo", "Mood", **options)})
+    data["3"]["inputs"]["text"] = ["8", output]
+    mood = parameters(data).get("mood")
+    assert (mood.fields["choices"] if mood else None) == choices
 
 
 def test_alike_inputs_of_several_nodes_share_one_parameter():
