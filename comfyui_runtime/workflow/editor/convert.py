@@ -44,6 +44,7 @@ VIRTUAL = (
         "workflowStart",
     }
 )
+GROUP_NODES = ("workflow>", "workflow/")
 _SAVING_PREFIX = "filename_prefix"
 _SCENE = "viewport_state"
 
@@ -117,7 +118,8 @@ def convert(document: EditorDocument, definitions: Mapping[str, NodeDefinition])
         definitions: What the installed node classes declare.
 
     Raises:
-        WorkflowError: Links form a cycle, or a subgraph contains itself.
+        WorkflowError: Links form a cycle, a subgraph contains itself, or a node is one of the
+            group nodes that came before subgraphs.
     """
     root, scopes = build_scopes(document, definitions)
     for scope in scopes.values():
@@ -130,6 +132,13 @@ def convert(document: EditorDocument, definitions: Mapping[str, NodeDefinition])
     for place in _places(root):
         if _is_idle(place.node):
             continue
+        if place.node.type.startswith(GROUP_NODES):
+            raise WorkflowError(
+                f"Node {place.id} ({place.node.title}) is a group node, which ComfyUI has replaced "
+                "by subgraphs. Open the workflow in a current ComfyUI, which converts it, and save "
+                "it again.",
+                node_id=place.id,
+            )
         if not place.node.known:
             missing.add(place.node.type)
         graph[place.id] = {

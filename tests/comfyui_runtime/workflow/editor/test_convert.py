@@ -421,6 +421,11 @@ def test_reroutes_in_a_circle_are_a_cycle():
         converted(data)
 
 
+def test_group_node_of_an_older_editor_is_refused_with_the_way_out():
+    with pytest.raises(WorkflowError, match="current ComfyUI, which converts it"):
+        converted(workflow([node(1, "workflow>Sampling", [1])], []))
+
+
 def test_subgraph_that_contains_itself_is_refused():
     endless = subgraph(1, [node(20, "subgraph-1", [])], [], name="Endless")
     with pytest.raises(WorkflowError, match='"Endless" contains itself'):
