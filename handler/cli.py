@@ -7,12 +7,23 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from handler.commands import batch, check, health, run, runpod, schema, serve, settings, workflows
+from handler.commands import (
+    add,
+    batch,
+    check,
+    health,
+    run,
+    runpod,
+    schema,
+    serve,
+    settings,
+    workflows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = (run, batch, runpod, serve, workflows, schema, settings, check, health)
+_COMMANDS = (run, batch, runpod, serve, add, workflows, schema, settings, check, health)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -22,6 +22,12 @@ from comfyui_runtime.in_process.comfy.classes import (
     node_class_names,
     node_classes,
 )
+from comfyui_runtime.in_process.comfy.definitions import (
+    input_folder,
+    model_folder_kinds,
+    node_definitions,
+    paid_class_names,
+)
 from comfyui_runtime.in_process.comfy.device import (
     device_name,
     free_memory,
@@ -38,6 +44,7 @@ from comfyui_runtime.in_process.comfy.execution import (
 )
 from comfyui_runtime.in_process.comfy.folders import (
     add_model_dirs,
+    folder_roots,
     model_path,
     node_pack_paths,
     set_folders,
@@ -64,11 +71,13 @@ __all__ = [
     "checks_itself",
     "command_line",
     "device_name",
+    "folder_roots",
     "free_memory",
     "import_execution",
     "import_torch",
     "index_core_nodes",
     "index_of_loaded_nodes",
+    "input_folder",
     "input_specs",
     "install_progress_hook",
     "interrupt",
@@ -79,11 +88,14 @@ __all__ = [
     "make_executor",
     "make_imports_lazy",
     "make_server",
+    "model_folder_kinds",
     "model_path",
     "node_class_names",
     "node_classes",
+    "node_definitions",
     "node_pack_paths",
     "outside_inference",
+    "paid_class_names",
     "parse_arguments",
     "raise_interrupted",
     "register_nodes",

@@ -60,6 +60,11 @@ def node_pack_paths() -> list[Path]:
     )
 
 
+def folder_roots(kind: str) -> list[str]:
+    """Return the folders in which ComfyUI looks for a kind of model."""
+    return list(importlib.import_module("folder_paths").get_folder_paths(kind))
+
+
 def model_path(kind: str, name: str) -> Path | None:
     """Return where ComfyUI finds a model file, or ``None``."""
     path = importlib.import_module("folder_paths").get_full_path(kind, name)
