@@ -64,9 +64,17 @@ def input_specs(class_type: str) -> dict[str, tuple[Any, ...]]:
 
 
 def checks_itself(class_type: str, input_name: str) -> bool:
-    """Say whether a node class checks that input itself, as ``LoadImage`` does its file name."""
+    """Say whether a node class checks that input itself, as ``LoadImage`` does its file name.
+
+    As ComfyUI has it, one whose check takes ``**kwargs`` checks all of its inputs.
+    """
     own_check = getattr(node_classes()[class_type], "VALIDATE_INPUTS", None)
-    return own_check is not None and input_name in inspect.signature(own_check).parameters
+    if own_check is None:
+        return False
+    parameters = inspect.signature(own_check).parameters
+    return input_name in parameters or any(
+        parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()
+    )
 
 
 def is_output_class(class_type: str) -> bool:

@@ -184,6 +184,12 @@ def test_run_interrupted_by_a_node_is_told_apart_and_the_next_job_runs(runtime, 
     assert_next_job_runs(runtime, photo)
 
 
+def test_class_whose_check_takes_every_input_decides_for_itself(runtime, photo):
+    run(runtime, chain(photo, "TestChecksItself", choice="made up by the front end"))
+    with pytest.raises(GraphError, match="this choice is refused"):
+        run(runtime, chain(photo, "TestChecksItself", choice="refused"))
+
+
 def test_blocked_execution_fails_the_job_with_the_blocks_message(runtime, photo):
     with pytest.raises(NodeError, match="this image is refused"):
         run(runtime, chain(photo, "TestBlocked"))

@@ -276,7 +276,27 @@ class NotANumber:
         return (image * float("nan"),)
 
 
+class ChecksItself:
+    """Takes what its front end makes up; the list is only where it starts from."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE", {}), "choice": (["a", "b"], {})}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, **kwargs):
+        return True if kwargs["choice"] != "refused" else "this choice is refused"
+
+    def run(self, image, choice):
+        return (image,)
+
+
 NODE_CLASS_MAPPINGS = {
+    "TestChecksItself": ChecksItself,
     "TestRaise": Raise,
     "TestSteps": Steps,
     "TestPreviews": Previews,
