@@ -60,7 +60,12 @@ def test_wrong_usage_ends_with_status_2_and_says_why(run, argv):
 
 def test_options_of_the_runpod_sdk_are_left_to_it(run, monkeypatch):
     started = []
-    monkeypatch.setattr(handler.platforms.runpod, "run_worker", started.append)
+
+    def run_worker(settings):
+        started.append(settings)
+        return 0
+
+    monkeypatch.setattr(handler.platforms.runpod, "run_worker", run_worker)
     status, _, _ = run("runpod", "--cpu", "--test_input", "{}", "--rp_serve_api")
     assert status == 0
     assert [settings.device for settings in started] == ["cpu"]

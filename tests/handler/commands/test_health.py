@@ -22,7 +22,7 @@ def _own_folder_for_temporary_files(tmp_path, monkeypatch):
 def test_running_server_is_healthy_and_a_broken_one_is_not(run, server, monkeypatch):
     monkeypatch.setenv("PORT", str(server.port))
     assert run("health")[:2] == (0, "running\n")
-    monkeypatch.setattr(server.service, "_broken", True)
+    monkeypatch.setattr(server.service.jobs, "_broken", True)
     assert run("health")[:2] == (1, "broken\n")
 
 
