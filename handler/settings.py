@@ -203,6 +203,8 @@ class Settings(BaseSettings):
         256 * 1024 * 1024, ge=0, validation_alias=_env("JOBS_KEPT_MAX_BYTES")
     )
     """Bytes of base64 in kept responses; beyond it the oldest go."""
+    job_records_dir: Path | None = Field(None, validation_alias=_env("JOB_RECORDS_DIR"))
+    """Folder for records of the HTTP server's jobs that outlive it; else RESULTS_DIR/.jobs."""
 
     # Logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(

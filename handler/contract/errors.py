@@ -114,10 +114,17 @@ class ShuttingDownError(ServiceError):
 
 
 class WorkerLostError(ServiceError):
-    """Every worker that ran the job of a batch ended without handing it back."""
+    """The worker ended while it worked on the job, without handing it back."""
 
     code = "worker_lost"
-    http_status = 500
+    http_status = 503
+    retryable = True
+
+
+class WorkersLostError(WorkerLostError):
+    """Every worker that ran the job of a batch ended without handing it back."""
+
+    retryable = False
 
 
 class InternalError(ServiceError):

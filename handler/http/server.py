@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import uvicorn
 
 from comfyui_runtime.errors import ServiceError
-from handler.contract.errors import ConfigurationError
+from handler.contract.errors import ConfigurationError, StorageError
 from handler.http.app import make_app
 from handler.http.connection import (
     ConnectionLimits,
@@ -27,6 +27,8 @@ from handler.http.connection import (
 )
 from handler.http.results import ServedFolder
 from handler.http.service import Service
+from handler.job.records import JobRecords
+from handler.job.service import JobService
 from handler.job.start import start
 from handler.shelf import FolderShelf, open_storage
 
@@ -70,7 +72,8 @@ def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
             "no API_TOKEN is set: whoever reaches this port may send jobs", extra={"host": host}
         )
     stop = _Stop()
-    service = Service(settings, on_broken=lambda: stop.request(1))
+    jobs = JobService(settings, lambda: stop.request(1), _records(settings))
+    service = Service(settings, jobs=jobs)
     storage = served_storage(settings, service)
     with (
         HttpServer(
@@ -92,6 +95,14 @@ def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
         log.info("stopping", extra={"status": status})
         service.close()
     return status
+
+
+def _records(settings: Settings) -> JobRecords | None:
+    try:
+        return JobRecords.open(settings)
+    except StorageError as error:
+        log.warning("jobs are forgotten when the process ends", extra={"error": error.message})
+        return None
 
 
 def served_storage(settings: Settings, service: Service) -> Shelf:

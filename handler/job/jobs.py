@@ -7,6 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from handler.contract.job_id import JobId
     from handler.contract.response import Response
     from handler.job.pool import Job, JobPool
+    from handler.job.records import Inheritance, JobRecords
     from handler.job.request import Request
     from handler.settings import Settings
 
@@ -71,11 +73,19 @@ class Jobs:
     Args:
         settings: How many ended jobs are remembered, and for how long.
         on_response: Called once per job, on the thread that answered it.
+        records: Where jobs are remembered beyond the process; ``None`` for nowhere.
     """
 
-    def __init__(self, settings: Settings, on_response: Callable[[Job, Response], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        on_response: Callable[[Job, Response], None],
+        records: JobRecords | None = None,
+    ) -> None:
         self._settings = settings
         self._on_response = on_response
+        self._records = records
+        self._inherited: dict[JobId, JobState] = {}
         self._lock = threading.Lock()
         self._live: dict[JobId, _Live] = {}
         self._finished: OrderedDict[JobId, _Finished] = OrderedDict()
@@ -96,11 +106,31 @@ class Jobs:
             is_new = live is None or live.job is not job
             if live is None or is_new:
                 live = self._live[job.job_id] = _Live(job)
-                self._drop(job.job_id)
+                self._pop_finished(job.job_id)
+                self._inherited.pop(job.job_id, None)
             live.detached = live.detached or detached
         if is_new:
+            if self._records is not None:
+                job.listen(partial(self._records.progressed, job.job_id))
             job.future.add_done_callback(lambda _: self._end(job))
         return job
+
+    def inherit(self, inheritance: Inheritance) -> None:
+        """Remember the jobs of processes that are gone; those that wait are submitted later."""
+        with self._lock:
+            for waiting in inheritance.waiting:
+                self._inherited[waiting.job_id] = _state(waiting.job_id, "queued")
+            for ended in inheritance.ended:
+                self._remember(_state_of(ended.job_id, ended.response), ended.job_id)
+            self._forget()
+
+    def fail(self, job_id: JobId, response: Failure) -> None:
+        """Remember that an inherited job could not be submitted."""
+        with self._lock:
+            self._inherited.pop(job_id, None)
+            self._remember(_state_of(job_id, response), job_id)
+        if self._records is not None:
+            self._records.ended(job_id, response)
 
     @contextlib.contextmanager
     def waiting_for(self, job: Job) -> Iterator[None]:
@@ -127,6 +157,8 @@ class Jobs:
             live = self._live.get(job_id)
             if live is not None:
                 return live.job
+            if job_id in self._inherited:
+                return self._inherited[job_id]
             self._forget()
             finished = self._finished.get(job_id)
         if finished is None:
@@ -139,16 +171,22 @@ class Jobs:
 
     def _end(self, job: Job) -> None:
         response = job.future.result()
+        if self._records is not None:
+            self._records.ended(job.job_id, response)
         state = JobState.of(job)
         with self._lock:
             live = self._live.get(job.job_id)
             if live is not None and live.job is job:
                 del self._live[job.job_id]
-            self._drop(job.job_id)
-            self._finished[job.job_id] = _Finished(state, time.monotonic(), _size(response))
-            self._finished_bytes += _size(response)
+            self._remember(state, job.job_id)
             self._forget()
         self._on_response(job, response)
+
+    def _remember(self, state: JobState, job_id: JobId) -> None:
+        self._pop_finished(job_id)
+        size = 0 if state.response is None else _size(state.response)
+        self._finished[job_id] = _Finished(state, time.monotonic(), size)
+        self._finished_bytes += size
 
     def _forget(self) -> None:
         oldest_allowed = time.monotonic() - self._settings.jobs_kept_seconds
@@ -160,12 +198,24 @@ class Jobs:
                 and oldest.ended_at >= oldest_allowed
             ):
                 return
-            self._drop(job_id)
+            self._pop_finished(job_id)
+            if self._records is not None:
+                self._records.forget(job_id)
 
-    def _drop(self, job_id: JobId) -> None:
+    def _pop_finished(self, job_id: JobId) -> None:
         finished = self._finished.pop(job_id, None)
         if finished is not None:
             self._finished_bytes -= finished.size
+
+
+def _state(job_id: JobId, status: JobStatus, response: Response | None = None) -> JobState:
+    return JobState(
+        job_id=job_id, given_id=job_id.given, status=status, progress=None, response=response
+    )
+
+
+def _state_of(job_id: JobId, response: Response) -> JobState:
+    return _state(job_id, response.status, response)
 
 
 def _size(response: Response) -> int:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from comfyui_runtime.errors import ServiceError
 from comfyui_runtime.workflow.manifest import workflow_names
 from handler.contract.errors import BootingError, OverloadedError, ShuttingDownError
-from handler.contract.response import Failure
+from handler.contract.response import Failure, failure
 from handler.job.jobs import Jobs
 from handler.job.pool import JobPool
+from handler.job.records import Inheritance
 from handler.job.request import read_request, refusals_logged
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from handler.job.invoke import Function
     from handler.job.jobs import JobState
     from handler.job.pool import Job
+    from handler.job.records import JobRecords, WaitingJob
     from handler.job.request import Request
     from handler.settings import Settings
 
@@ -71,13 +73,22 @@ class JobService:
 
     Args:
         on_broken: Called when a job left the runtime unusable: the process must be replaced.
+        records: Where jobs are remembered beyond the process; ``None`` for nowhere.
     """
 
-    def __init__(self, settings: Settings, on_broken: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        on_broken: Callable[[], None] = lambda: None,
+        records: JobRecords | None = None,
+    ) -> None:
         self._settings = settings
         self._on_broken = on_broken
         self._observers: list[JobObserver] = []
-        self._jobs = Jobs(settings, self._on_response)
+        self._records = records
+        self._jobs = Jobs(settings, self._on_response, records)
+        self._inheritance = Inheritance() if records is None else records.inherit()
+        self._jobs.inherit(self._inheritance)
         # The pool, or why there will be none: a result either way, since nobody may be waiting.
         self._boot: Future[JobPool | ServiceError] = Future()
         self._booted_at = 0.0
@@ -119,6 +130,8 @@ class JobService:
         pool = JobPool(
             function, settings.concurrency, settings.queue_limit, settings.queue_max_bytes
         )
+        for waiting in self._inheritance.waiting:
+            self._submit_inherited(pool, waiting)
         self._boot.set_result(pool)
 
     def boot_failed(self, error: ServiceError) -> None:
@@ -150,6 +163,8 @@ class JobService:
         self.stop()
         if self._pool is not None:
             self._pool.close(grace)
+        if self._records is not None:
+            self._records.close()
 
     def check_room(self) -> None:
         """Return if a further job might be taken. Costs nothing: for what is not yet read.
@@ -227,6 +242,9 @@ class JobService:
                     read_request, event, job_id, self._settings.workflows_dir
                 )
                 pool = await self._pool_for(request)
+                if self._records is not None:
+                    kept = event if detached else None
+                    await asyncio.to_thread(self._records.taken, job_id, kept)
                 return self._jobs.submit(pool, request, detached=detached)
         except ServiceError as error:
             self._refused(self._workflow_label(event), error)
@@ -279,6 +297,15 @@ class JobService:
             return await self.boot_ended()
         finally:
             self._waiting_for_boot.remove(request)
+
+    def _submit_inherited(self, pool: JobPool, waiting: WaitingJob) -> None:
+        """Do a job of a process that is gone, for whoever may ask for it."""
+        try:
+            with refusals_logged(waiting.job_id):
+                request = read_request(waiting.event, waiting.job_id, self._settings.workflows_dir)
+                self._jobs.submit(pool, request, detached=True)
+        except ServiceError as error:
+            self._jobs.fail(waiting.job_id, failure(waiting.job_id, error))
 
     def _on_response(self, job: Job, response: Response) -> None:
         for observer in self._observers:

@@ -39,11 +39,20 @@ class FolderShelf:
     Args:
         folder: Made when something is written. Nothing is ever written outside it.
         elsewhere: What an operator can do who wants another folder, for messages.
+        synced: Whether what is written outlives the machine, and not only the process: that costs
+            a wait for the disk.
     """
 
-    def __init__(self, folder: Path, elsewhere: str = "set RESULTS_DIR to another folder") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        elsewhere: str = "set RESULTS_DIR to another folder",
+        *,
+        synced: bool = True,
+    ) -> None:
         self.folder = folder.absolute()
         self._elsewhere = elsewhere
+        self._synced = synced
 
     def put(
         self,
@@ -55,12 +64,12 @@ class FolderShelf:
     ) -> None:
         """Write a file whole or not at all; see :meth:`handler.shelf.Shelf.put`.
 
-        The bytes are on the disk before the name is: neither the death of this process nor of the
-        machine leaves a short file under it.
+        Where the shelf is synced, the bytes are on the disk before the name is: neither the death
+        of this process nor of the machine leaves a short file under it.
         """
         path = self._path_to_write(key)
         with self._failures("written to"):
-            _in_its_folder(path, lambda: _replace(path, data))
+            _in_its_folder(path, lambda: _replace(path, data, synced=self._synced))
 
     def create(self, key: str, data: bytes) -> bool:
         """Write a file that is not there yet; see :meth:`handler.shelf.Shelf.create`.
@@ -189,7 +198,7 @@ def _in_its_folder(path: Path, write: Callable[[], T]) -> T:
     return write()
 
 
-def _replace(path: Path, data: Data) -> None:
+def _replace(path: Path, data: Data, *, synced: bool) -> None:
     partial = path.with_name(f".{uuid4().hex}.partial")
     try:
         with partial.open("xb") as file:
@@ -198,8 +207,9 @@ def _replace(path: Path, data: Data) -> None:
             else:
                 data.seek(0)
                 shutil.copyfileobj(data, file)
-            file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)

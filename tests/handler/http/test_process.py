@@ -114,6 +114,33 @@ def test_life_of_a_server(start_server):
     assert PICTURE not in log
 
 
+def test_killed_server_leaves_no_job_in_the_dark(start_server, tmp_path):
+    """After kill -9 the next server tells what was lost, and does what only waited."""
+    first = start_server(WORKER_CONCURRENCY="1")
+    wait_until(lambda: first.stage() == "running", timeout=60)
+    params = {"until": str(tmp_path / "until")}
+    done = first.client.post("/v1/jobs", json=event(id="done"))
+    assert done.status_code == 202
+    wait_until(lambda: first.client.get("/v1/jobs/done").json()["status"] == "succeeded")
+    first.client.post("/v1/jobs", json=event("stubborn", id="on-device", params=params))
+    wait_until((tmp_path / "until.waiting").exists)
+    first.client.post("/v1/jobs", json=event(id="waiting"))
+    first.popen.kill()
+    first.popen.wait(10)
+    second = start_server()
+    wait_until(lambda: second.stage() is not None, timeout=60)
+    lost = error_of(second.client.get("/v1/jobs/on-device/result"), 503, "worker_lost")["error"]
+    assert lost["retryable"] is True
+    assert lost["details"]["node"]
+    assert second.client.get("/v1/jobs/done").json()["status"] == "succeeded"
+    waited = second.client.get("/v1/jobs/waiting").json()
+    assert waited["status"] in {"queued", "running", "succeeded"}
+    wait_until(
+        lambda: second.client.get("/v1/jobs/waiting").json()["status"] == "succeeded", timeout=60
+    )
+    (tmp_path / "until").touch()
+
+
 def test_signal_while_comfyui_starts_ends_the_process_at_once(start_server):
     process = start_server()
     wait_until(lambda: process.stage() == "booting", timeout=60)
