@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from comfyui_runtime.errors import ServiceError, WorkerBrokenError
 from handler.batch.jobs import Record
-from handler.contract.errors import ShuttingDownError, WorkersLostError
+from handler.contract.errors import ShuttingDownError, CrashingJobError
 from handler.contract.job_id import JobId
 from handler.contract.response import Failure, failure
 from handler.job.pool import JobPool
@@ -249,7 +249,7 @@ class BatchWorker:
 
 
 def _lost(job: BatchJob, claim: Claim) -> Failure:
-    error = WorkersLostError(
+    error = CrashingJobError(
         f"{claim.lost} workers ended without a word while they ran this job: it may need more "
         "memory than they have. Their logs may tell.",
         workers=claim.lost,

@@ -121,10 +121,11 @@ class WorkerLostError(ServiceError):
     retryable = True
 
 
-class WorkersLostError(WorkerLostError):
+class CrashingJobError(ServiceError):
     """Every worker that ran the job of a batch ended without handing it back."""
 
-    retryable = False
+    code = "job_crashes_workers"
+    http_status = 500
 
 
 class InternalError(ServiceError):

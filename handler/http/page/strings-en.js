@@ -169,5 +169,6 @@ export default {
   "error.unsupported_media_type": "The service did not understand the request.",
   "error.slow_request": "The photo arrived too slowly.",
   "error.worker_lost": "The worker stopped in the middle.",
+  "error.job_crashes_workers": "This job ends every worker that runs it.",
   "error.invalid_configuration": "The service has a setting that cannot work.",
 };

@@ -169,5 +169,6 @@ export default {
   "error.unsupported_media_type": "服务没有读懂请求，请重新加载页面后再试。",
   "error.slow_request": "照片传得太慢，请换更好的网络后重试。",
   "error.worker_lost": "服务在途中停止了，请重试。",
+  "error.job_crashes_workers": "这个任务会使运行它的进程崩溃。",
   "error.invalid_configuration": "服务的一项设置有误，请告诉管理者。",
 };

@@ -286,7 +286,7 @@ def test_job_that_workers_die_with_is_given_up(batch, event_list, tmp_path):
     source = event_list(event(1), event(2))
     _, report = batch(source, tmp_path / "manifest.jsonl", attempts=2)
     assert (report.succeeded, report.failed) == (1, 1)
-    assert report.failures[0].code == "worker_lost"
+    assert report.failures[0].code == "job_crashes_workers"
     assert batch.runs == {"job-2": 1}
 
 
@@ -317,7 +317,7 @@ def test_worker_that_cannot_go_on_ends_and_counts_against_its_job(batch, event_l
         path.unlink()
     _, report = batch(source, tmp_path / "manifest.jsonl", attempts=1, lease=0.1)
     assert report.succeeded == 4 - len(broke)
-    assert report.failures[0].code == "worker_lost"
+    assert report.failures[0].code == "job_crashes_workers"
 
 
 def test_job_that_another_worker_took_over_is_not_recorded_twice(batch, event_list, tmp_path):

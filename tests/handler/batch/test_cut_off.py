@@ -142,7 +142,7 @@ def test_crash_counts_against_the_job_on_the_device_and_against_no_other(
         statuses.append(command.wait())
     assert statuses == [9, 9, 1]
     recorded = {line["id"]: line for line in lines(command.manifest)}
-    assert recorded.pop("deadly")["error"]["code"] == "worker_lost"
+    assert recorded.pop("deadly")["error"]["code"] == "job_crashes_workers"
     assert [line["status"] for line in recorded.values()] == ["succeeded"] * 4
     # The second time it was tried alone, when all others were done.
     logs = [(tmp_path / f"log-{number}").read_text().splitlines() for number in range(2)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from places import PROJECT
 
 from handler.contract.errors import StorageError
 from handler.contract.job_id import JobId
-from handler.contract.progress import JobProgress
 from handler.contract.response import failure
 from handler.job.records import JobRecords
 
