@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from comfyui_runtime.errors import ServiceError, WorkerBrokenError
 from handler.batch.jobs import Record
-from handler.contract.errors import ShuttingDownError, CrashingJobError
+from handler.contract.errors import CrashingJobError, ShuttingDownError
 from handler.contract.job_id import JobId
 from handler.contract.response import Failure, failure
 from handler.job.pool import JobPool
