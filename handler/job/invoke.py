@@ -182,7 +182,7 @@ class Function:
             encoded = _encode(request, patched, result.outputs)
         report(JobProgress(phase="store", fraction=1.0))
         with clock.phase("store"):
-            return self._delivery.deliver(request, images, encoded)
+            return self._delivery.deliver(request, images, encoded, cancellation)
 
     def _fetch(self, request: Request, cancellation: Cancellation) -> dict[str, PixelImage]:
         images: dict[str, PixelImage] = {}

@@ -7,10 +7,15 @@ job is sent again.
 from __future__ import annotations
 
 import base64
+import contextlib
+import contextvars
 import logging
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from comfyui_runtime.errors import ServiceError
 from handler.contract.errors import StorageError
 from handler.contract.response import OutputFile
 from handler.job.reuse import ReusableResults
@@ -19,6 +24,7 @@ from handler.shelf import result_key
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from comfyui_runtime.run.cancellation import Cancellation
     from comfyui_runtime.workflow.images import PixelImage
     from handler.contract.event import Output
     from handler.job.encode import EncodedFile
@@ -52,11 +58,13 @@ class Delivery:
     Args:
         storage: Where results go that a URL shall name.
         kept: Where results go that the storage did not take.
+        stop_grace: Seconds that an upload may go on once its job is told to stop.
     """
 
-    def __init__(self, storage: Shelf, kept: KeptResults) -> None:
+    def __init__(self, storage: Shelf, kept: KeptResults, stop_grace: float = 30.0) -> None:
         self._storage = storage
         self._kept = kept
+        self._stop_grace = stop_grace
         self._reusable = ReusableResults(storage)
 
     def reuse_key(self, request: Request, images: Mapping[str, PixelImage]) -> str | None:
@@ -85,18 +93,24 @@ class Delivery:
         request: Request,
         images: Mapping[str, PixelImage],
         files: Sequence[EncodedFile],
+        cancellation: Cancellation,
     ) -> Results:
         """Hand a job's files over as its event asks.
+
+        The work is done by now: a job that is told to stop has its files kept first, and a while
+        for its upload to end.
 
         Raises:
             StorageError: The storage did not take a file. All files of the job are kept on disk;
                 ``details["kept"]`` lists where, or ``details["not_kept"]`` says why they are not.
+            ServiceError: The job was told to stop, and its upload did not end in time; see
+                :meth:`comfyui_runtime.run.cancellation.Cancellation.check`. The files are kept.
         """
         if request.output.delivery == "base64":
             return Results(tuple(_inline(file) for file in files), request.seed)
         by_key = {_key(request, index, file): file for index, file in enumerate(files)}
         try:
-            stored = self._store(request.output, by_key)
+            stored = self._store_in_time(request, by_key, cancellation)
         except StorageError as error:
             self._keep(request, by_key, error)
             raise
@@ -113,11 +127,43 @@ class Delivery:
         if job is None:
             return None
         stored = self._store(request.output, job.files)
-        try:
-            self._kept.forget(request)
-        except StorageError as error:
-            log.warning("kept results cannot be removed", extra={"error": error.message})
+        self._forget_kept(request)
         return Results(stored, job.seed)
+
+    def _store_in_time(
+        self, request: Request, files: Mapping[str, EncodedFile], cancellation: Cancellation
+    ) -> tuple[OutputFile, ...]:
+        upload: Future[tuple[OutputFile, ...]] = Future()
+
+        def store() -> None:
+            try:
+                upload.set_result(self._store(request.output, files))
+            except BaseException as error:  # noqa: BLE001 - handed to the waiting thread whole
+                upload.set_exception(error)
+
+        ended_or_stopped = threading.Event()
+        upload.add_done_callback(lambda _: ended_or_stopped.set())
+        # A daemon: a storage that never answers must not keep the process.
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(store,), name="upload", daemon=True).start()
+        take_back = cancellation.on_cancel(ended_or_stopped.set)
+        try:
+            while not (upload.done() or cancellation.requested):
+                ended_or_stopped.wait(cancellation.remaining)
+        finally:
+            take_back()
+        if upload.done():
+            return upload.result()
+        try:
+            cancellation.check()
+        except ServiceError as reason:
+            self._keep(request, files, reason)
+            with contextlib.suppress(TimeoutError):
+                stored = upload.result(self._stop_grace)
+                self._forget_kept(request)
+                return stored
+            raise
+        return upload.result()
 
     def _store(self, wanted: Output, files: Mapping[str, EncodedFile]) -> tuple[OutputFile, ...]:
         expires_in = None if wanted.url == "public" else wanted.expires_in
@@ -154,7 +200,7 @@ class Delivery:
         return ()
 
     def _keep(
-        self, request: Request, files: Mapping[str, EncodedFile], failed: StorageError
+        self, request: Request, files: Mapping[str, EncodedFile], failed: ServiceError
     ) -> None:
         """Keep files on disk, and say in the error that told of their loss what came of it."""
         try:
@@ -170,6 +216,12 @@ class Delivery:
                 " The result is kept on the worker; sending the same job again stores it without "
                 "another run."
             )
+
+    def _forget_kept(self, request: Request) -> None:
+        try:
+            self._kept.forget(request)
+        except StorageError as error:
+            log.warning("kept results cannot be removed", extra={"error": error.message})
 
     def _kept_job(self, request: Request) -> KeptJob | None:
         try:

@@ -60,7 +60,7 @@ def start(
             on_boot(report)
     # What was imported stays. Looking through all of it for garbage takes 0.1 s, between two jobs.
     gc.freeze()
-    delivery = Delivery(storage, open_kept_results(settings))
+    delivery = Delivery(storage, open_kept_results(settings), settings.stop_grace)
     return Function(settings, runtime, InputFetcher(settings), delivery)
 
 
