@@ -67,7 +67,7 @@ log.info("done")
 """)
     assert len(errors) < 200_000
     written = records(errors)
-    assert written[0]["text"] == "the beginning"
+    assert str(written[0]["text"]).startswith("the beginning")
     left_out = [record for record in written if "bytes_left_out" in record]
     assert sum(record["bytes_left_out"] for record in left_out) > 30_000_000
     assert str(left_out[-1]["text"]).endswith("the end")

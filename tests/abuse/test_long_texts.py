@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from comfyui_runtime.errors import NodeError, shortened
+from handler.contract.job_id import JobId
 from handler.contract.response import failure
 
 LONG = "begins" + 5_000_000 * "é" + "ends"
@@ -12,7 +13,7 @@ LONG = "begins" + 5_000_000 * "é" + "ends"
 
 def test_error_of_a_node_is_bounded_with_its_beginning_and_end():
     error = NodeError(LONG, type=LONG, allowed=[LONG, *map(str, range(100_000))], more={"a": LONG})
-    body = failure("job", error).to_json()["error"]
+    body = failure(JobId("job"), error).to_json()["error"]
     assert body["message"].startswith("begins")
     assert body["message"].endswith("ends")
     assert f"[…{len(LONG) - 8000} characters…]" in body["message"]

@@ -57,7 +57,7 @@ def test_images_of_a_job_share_its_pixels(attacked, two_images):
 
 MEASURE = """
 import base64, resource, sys
-from comfyui_runtime.in_process import pictures
+from comfyui_runtime.in_process.comfy import pictures
 from handler.inputs.decode import decode_image
 import torch
 

@@ -130,7 +130,7 @@ def control_nets(monkeypatch, booted) -> None:
 
 @pytest.fixture
 def stage(runtime, calls, sampled, loras, model_files) -> InProcessRuntime:
-    runtime._executor.reset()  # what an earlier test left in ComfyUI's cache
+    runtime._executor._executor.reset()  # what an earlier test left in ComfyUI's cache
     return runtime
 
 

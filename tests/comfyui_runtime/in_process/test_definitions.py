@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 
 from comfyui_runtime.in_process import comfy
@@ -27,7 +28,10 @@ def test_input_that_lists_model_files_says_of_which_folder(booted):
 
 def test_marks_of_the_folders_are_in_no_list_afterwards(booted):
     assert "model-folder:" not in json.dumps(comfy.node_definitions(CLASSES))
-    assert not any("model-folder:" in name for name in comfy.model_names("checkpoints"))
+    assert not any(
+        "model-folder:" in name
+        for name in importlib.import_module("folder_paths").get_filename_list("checkpoints")
+    )
 
 
 def test_paid_classes_are_known_without_loading_them(booted, comfyui_dir):
