@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handler.commands import (
@@ -23,13 +24,14 @@ from handler.commands import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_SCRIPT = "comfyui-function"
 _COMMANDS = (run, batch, runpod, serve, add, workflows, schema, settings, check, health)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status: 0 done, 1 failed, 2 wrong usage."""
     parser = argparse.ArgumentParser(
-        prog="python -m handler",
+        prog=_program(),
         description="ComfyUI in-process as a serverless function: a photo in, a picture's URL out.",
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -40,6 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown and args.command != "runpod":
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     return _execute(args)
+
+
+def _program() -> str:
+    called = Path(sys.argv[0]).stem
+    return called if called == _SCRIPT else "python -m handler"
 
 
 def _execute(args: argparse.Namespace) -> int:
