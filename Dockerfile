@@ -98,12 +98,12 @@ RUN ./provision.sh "$PROFILE" --only project \
 
 # Nothing is fetched at run time: a model that is missing is an error, not a download per worker, and
 # albumentations does not ask for its newest release at every start.
-# The server listens on all of the container's addresses; what is published is the engine's matter.
-ENV HOST=0.0.0.0 \
-    HF_HUB_OFFLINE=1 \
+ENV HF_HUB_OFFLINE=1 \
     NO_ALBUMENTATIONS_UPDATE=1 \
     PYTHONDONTWRITEBYTECODE=1
+# All of the container's addresses: which of its ports can be reached is the engine's matter.
+ENV HOST=0.0.0.0
 USER 10001
 HEALTHCHECK --interval=30s --timeout=30s --start-period=120s \
-    CMD ["/opt/venv/bin/python", "-m", "handler", "health"]
+    CMD ["python", "-m", "handler", "health"]
 CMD ["python", "-m", "handler", "runpod"]
