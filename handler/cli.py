@@ -25,6 +25,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SCRIPT = "comfyui-function"
+# What commands import beyond the dependencies, and the extra of pyproject.toml that brings it.
+_EXTRA_WITH = {
+    "fastapi": "http",
+    "httptools": "http",
+    "prometheus_client": "http",
+    "starlette": "http",
+    "uvicorn": "http",
+    "requests": "server",
+    "websocket": "server",
+    "runpod": "runpod",
+}
 _COMMANDS = (run, batch, runpod, serve, add, workflows, schema, settings, check, health)
 
 
@@ -53,9 +64,25 @@ def _execute(args: argparse.Namespace) -> int:
     from comfyui_runtime.errors import ServiceError
 
     try:
-        status: int = args.execute(args)
+        status: int = _with_extras(args)
     except ServiceError as error:
         body = {"code": error.code, "message": error.message, "details": error.details}
         print(json.dumps({"error": body}, indent=2, ensure_ascii=False), file=sys.stderr)
         return 1
+    return status
+
+
+def _with_extras(args: argparse.Namespace) -> int:
+    try:
+        status: int = args.execute(args)
+    except ModuleNotFoundError as error:
+        extra = _EXTRA_WITH.get(str(error.name).partition(".")[0])
+        if extra is None:
+            raise
+        from handler.contract.errors import ConfigurationError
+
+        raise ConfigurationError(
+            f"{error.name} is not installed. Run pip install 'serverless-comfyui[{extra}]'.",
+            extra=extra,
+        ) from error
     return status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -43,12 +44,20 @@ def pip(*arguments: object) -> None:
 
 
 def run(installed: Path, *command: object, cwd: Path | str = "/") -> str:
+    done = start(installed, *command, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def start(
+    installed: Path, *command: object, cwd: Path | str = "/"
+) -> subprocess.CompletedProcess[str]:
     environment = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("COMFYUI_", "WORKFLOWS_", "RESULTS_"))
     }
-    done = subprocess.run(
+    return subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
         env=environment | {"PYTHONPATH": str(installed)},
@@ -57,8 +66,6 @@ def run(installed: Path, *command: object, cwd: Path | str = "/") -> str:
         check=False,
         timeout=60,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_installed_package_is_what_runs_here(installed):
@@ -96,6 +103,21 @@ def test_installed_package_keeps_its_data_in_the_working_directory(installed, tm
         ".comfyui",
         "results",
     ]
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "extra"), [("serve", "uvicorn", "http"), ("runpod", "runpod", "runpod")]
+)
+def test_command_whose_extra_is_missing_says_what_to_install(installed, command, module, extra):
+    program = (
+        f"import sys; sys.modules[{module!r}] = None; sys.argv = ['handler', {command!r}, '--cpu'];"
+        "from handler.__main__ import main_process; main_process()"
+    )
+    done = start(installed, sys.executable, "-c", program)
+    assert done.returncode == 1
+    error = json.loads(done.stderr)["error"]
+    assert error["code"] == "invalid_configuration"
+    assert f"pip install 'serverless-comfyui[{extra}]'" in error["message"]
 
 
 def test_wheel_has_every_file_of_the_packages_and_of_the_workflows(wheel):
