@@ -101,7 +101,9 @@ RUN ./provision.sh "$PROFILE" --only project \
 ENV HF_HUB_OFFLINE=1 \
     NO_ALBUMENTATIONS_UPDATE=1 \
     PYTHONDONTWRITEBYTECODE=1
+# All of the container's addresses: which of its ports can be reached is the engine's matter.
+ENV HOST=0.0.0.0
 USER 10001
 HEALTHCHECK --interval=30s --timeout=30s --start-period=120s \
-    CMD ["python", "-m", "handler", "check", "--quick"]
+    CMD ["python", "-m", "handler", "health"]
 CMD ["python", "-m", "handler", "runpod"]

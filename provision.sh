@@ -31,7 +31,8 @@ Steps, in order, each a layer of the Dockerfile:
   torch    PyTorch and torchvision
   comfyui  ComfyUI's source and its requirements
   nodes    node packs at their commits (node_packs.txt) and their requirements
-  models   model files (models.txt), verified; a computed sha256 is kept in models.lock
+  models   model files (models.txt), verified where a sha256 is known; else it is computed and
+           kept in models.lock
   project  this project
 
 Options:
@@ -443,6 +444,8 @@ fetch_node_packs() {
 }
 
 join_node_requirements() { # CONSTRAINTS ONNX_RUNTIME: into nodes.txt
+  "$python" -c 'import packaging' 2>/dev/null ||
+    "$python" -m pip install --disable-pip-version-check --no-input --quiet --constraint "$1" packaging
   "$python" -m provisioning.node_requirements --constraints "$1" --onnx-runtime "$2" \
     --custom-nodes "$base_dir/custom_nodes" ${packs[@]+"${packs[@]}"} >"$scratch/nodes.txt"
 }

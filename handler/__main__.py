@@ -1,14 +1,29 @@
-"""``python -m handler``."""
+"""``python -m handler``, and the script ``comfyui-function``."""
 
 from __future__ import annotations
 
 import sys
+import traceback
+from typing import NoReturn
 
 from handler.cli import main
 from handler.process_end import leave
 
 # These log on standard error and print no result, so that what C code writes belongs in the log.
 _SERVING = frozenset({"serve", "runpod"})
+_INTERRUPTED = 130  # as shells report it
+
+
+def main_process() -> NoReturn:
+    """Run the command line and end the process with its status, however it ended."""
+    try:
+        status = run()
+    except KeyboardInterrupt:
+        status = _INTERRUPTED
+    except Exception:  # noqa: BLE001 - reported as Python does; only the process's end has a limit
+        traceback.print_exc()
+        status = 1
+    leave(status)
 
 
 def run() -> int:
@@ -21,4 +36,4 @@ def run() -> int:
 
 
 if __name__ == "__main__":
-    leave(run())
+    main_process()

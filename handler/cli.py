@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handler.commands import (
@@ -23,13 +24,25 @@ from handler.commands import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_SCRIPT = "comfyui-function"
+# What commands import beyond the dependencies, and the extra of pyproject.toml that brings it.
+_EXTRA_WITH = {
+    "fastapi": "http",
+    "httptools": "http",
+    "prometheus_client": "http",
+    "starlette": "http",
+    "uvicorn": "http",
+    "requests": "server",
+    "websocket": "server",
+    "runpod": "runpod",
+}
 _COMMANDS = (run, batch, runpod, serve, add, workflows, schema, settings, check, health)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status: 0 done, 1 failed, 2 wrong usage."""
     parser = argparse.ArgumentParser(
-        prog="python -m handler",
+        prog=_program(),
         description="ComfyUI in-process as a serverless function: a photo in, a picture's URL out.",
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -42,13 +55,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _execute(args)
 
 
+def _program() -> str:
+    called = Path(sys.argv[0]).stem
+    return called if called == _SCRIPT else "python -m handler"
+
+
 def _execute(args: argparse.Namespace) -> int:
     from comfyui_runtime.errors import ServiceError
 
     try:
-        status: int = args.execute(args)
+        status: int = _with_extras(args)
     except ServiceError as error:
         body = {"code": error.code, "message": error.message, "details": error.details}
         print(json.dumps({"error": body}, indent=2, ensure_ascii=False), file=sys.stderr)
         return 1
+    return status
+
+
+def _with_extras(args: argparse.Namespace) -> int:
+    try:
+        status: int = args.execute(args)
+    except ModuleNotFoundError as error:
+        extra = _EXTRA_WITH.get(str(error.name).partition(".")[0])
+        if extra is None:
+            raise
+        from handler.contract.errors import ConfigurationError
+
+        raise ConfigurationError(
+            f"{error.name} is not installed. Run pip install 'serverless-comfyui[{extra}]'.",
+            extra=extra,
+        ) from error
     return status

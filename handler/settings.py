@@ -20,7 +20,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from handler.contract.errors import ConfigurationError
 
-PROJECT_DIR = Path(__file__).resolve().parent.parent
+_PACKAGE_DIR = Path(__file__).resolve().parent
+# The checkout; of an installed package, the folder of all packages, where nothing is to be kept.
+PROJECT_DIR = _PACKAGE_DIR.parent
+# Only the wheel has this folder; see package-dir in pyproject.toml.
+_PACKED_WORKFLOWS = _PACKAGE_DIR / "bundled_workflows"
+_INSTALLED = _PACKED_WORKFLOWS.is_dir()
+_WORKFLOWS_DIR = _PACKED_WORKFLOWS if _INSTALLED else PROJECT_DIR / "workflows"
+_DATA_DIR = Path.cwd() if _INSTALLED else PROJECT_DIR
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - a container's network is its own
 
 
@@ -47,18 +54,18 @@ class Settings(BaseSettings):
 
     # ComfyUI
     comfyui_dir: Path = Field(
-        PROJECT_DIR / ".comfyui" / "src" / "ComfyUI", validation_alias=_env("COMFYUI_DIR")
+        _DATA_DIR / ".comfyui" / "src" / "ComfyUI", validation_alias=_env("COMFYUI_DIR")
     )
     """ComfyUI's source, the folder with its main.py."""
     comfyui_base_dir: Path = Field(
-        PROJECT_DIR / ".comfyui" / "base", validation_alias=_env("COMFYUI_BASE_DIR")
+        _DATA_DIR / ".comfyui" / "base", validation_alias=_env("COMFYUI_BASE_DIR")
     )
     """Folder with models/ and custom_nodes/."""
     model_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
         (Path("/runpod-volume/models"),), validation_alias=_env("COMFYUI_MODEL_DIRS")
     )
     """Further models folders, comma separated, such as one on a network volume."""
-    workflows_dir: Path = Field(PROJECT_DIR / "workflows", validation_alias=_env("WORKFLOWS_DIR"))
+    workflows_dir: Path = Field(_WORKFLOWS_DIR, validation_alias=_env("WORKFLOWS_DIR"))
     """Folder with one folder per workflow."""
     device: Literal["cuda", "cpu"] = Field("cuda", validation_alias=_env("COMFYUI_DEVICE"))
     """cuda stops the start where no GPU is visible; cpu uses none."""
@@ -151,7 +158,7 @@ class Settings(BaseSettings):
         frozenset(), validation_alias=_env("INPUT_BUCKETS")
     )
     """Buckets that callers' s3:// inputs are read from (comma separated); without it, none."""
-    results_dir: Path = Field(PROJECT_DIR / "results", validation_alias=_env("RESULTS_DIR"))
+    results_dir: Path = Field(_DATA_DIR / "results", validation_alias=_env("RESULTS_DIR"))
     """Folder for results where no bucket is set."""
     kept_results_dir: Path | None = Field(None, validation_alias=_env("KEPT_RESULTS_DIR"))
     """Folder for results whose upload failed; else RunPod's volume, else RESULTS_DIR/.unsent."""

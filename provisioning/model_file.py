@@ -20,7 +20,8 @@ def check_model_file(path: Path, name: str) -> None:
     """Check what can be told of a model file without loading it.
 
     A ``.safetensors`` file states where its last tensor ends, so a truncated one is found out. The
-    layout is that of https://github.com/huggingface/safetensors, section "Format".
+    layout is that of https://github.com/huggingface/safetensors, section "Format". It is read
+    here, not by that library, since ``--fetch-only`` runs where no package is installed.
 
     Args:
         path: The file.

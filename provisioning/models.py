@@ -1,7 +1,8 @@
-"""Bring the models of ``models.txt`` to the models folder, and verify every one.
+"""Bring the models of ``models.txt`` to the models folder, and check every one.
 
 A file that is already in one of the search folders (a mounted network volume) is used from there:
-it is linked, neither fetched nor copied. A file is under its final name only once it is verified.
+it is linked, neither fetched nor copied. A file gets its final name only once it is checked: that
+it is a model, and that it has the checksum that its publisher states or ``models.lock`` keeps.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def bring(models: list[Model], store: Store, tokens: dict[str, str]) -> None:
         if found is None:
             missing.append(model)
             continue
-        problem = _verify(model, found, store)
+        problem = _check(model, found, store)
         if problem:
             problems.append(f"{problem} {_advice(model, found, store)}")
         elif found.is_relative_to(store.folder):
@@ -119,7 +120,7 @@ def _fetched(store: Store, model: Model) -> Path:
 
 
 def _accept(model: Model, store: Store) -> str | None:
-    """Verify a fetched file and give it its name; return the problem if there is one."""
+    """Check a fetched file and give it its name; return the problem if there is one."""
     fetched = _fetched(store, model)
     if not fetched.exists():
         return (
@@ -127,7 +128,8 @@ def _accept(model: Model, store: Store) -> str | None:
             " above. Run this again to resume. A host that wants a login answers 401 or 403: set"
             " CIVITAI_TOKEN or HF_TOKEN."
         )
-    problem = _verify(model, fetched, store)
+    compared = _expected(model, store) is not None
+    problem = _check(model, fetched, store)
     if problem:
         fetched.unlink()
         return (
@@ -138,18 +140,17 @@ def _accept(model: Model, store: Store) -> str | None:
         )
     store.checksums.move(fetched, store.folder / model.path)
     store.checksums.save()
-    print(f"    {model.path}: fetched and verified", flush=True)
+    print(f"    {model.path}: {'fetched and verified' if compared else 'fetched'}", flush=True)
     return None
 
 
-def _verify(model: Model, path: Path, store: Store) -> str | None:
+def _check(model: Model, path: Path, store: Store) -> str | None:
     """Check a file against its checksum, recording it where none is known yet."""
     try:
         check_model_file(path, model.path.name)
     except NotAModelError as error:
         return f"{model.path} is not a usable model file: {error}."
-    recorded = read_lock(store.lock)
-    expected = model.sha256 or recorded.get(model.path)
+    expected = _expected(model, store)
     source = "models.txt" if model.sha256 else store.lock.name
     actual = store.checksums.of(path)
     if expected is None:
@@ -158,6 +159,10 @@ def _verify(model: Model, path: Path, store: Store) -> str | None:
     elif actual != expected:
         return f"{model.path} has sha256 {actual}, but {source} says {expected}."
     return None
+
+
+def _expected(model: Model, store: Store) -> str | None:
+    return model.sha256 or read_lock(store.lock).get(model.path)
 
 
 def _advice(model: Model, path: Path, store: Store) -> str:

@@ -12,9 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-# pip's own copy: the environment always has pip, but not always the packaging distribution.
-from pip._vendor.packaging.requirements import InvalidRequirement, Requirement
-from pip._vendor.packaging.utils import canonicalize_name
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 OPENCV = "opencv-python-headless"
 OPENCV_BUILDS = frozenset(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -78,9 +79,16 @@ def wait_until() -> Callable[[Callable[[], bool]], None]:
 
 @pytest.fixture(scope="session")
 def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with nothing but pip; copied by tests that install into it."""
+    """A virtual environment with pip and packaging; copied by tests that install into it."""
     folder = tmp_path_factory.mktemp("bare") / "venv"
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    site_packages = next(folder.glob("lib/python*/site-packages"))
+    # provision.sh installs packaging from the index, which these tests go without.
+    for file in importlib.metadata.files("packaging") or ():
+        copy = site_packages / file
+        if copy.is_relative_to(site_packages) and "__pycache__" not in file.parts:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file.locate(), copy)
     return folder
 
 

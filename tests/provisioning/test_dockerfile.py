@@ -64,3 +64,13 @@ def test_every_file_that_is_copied_exists_and_is_in_the_build_context():
     )
     assert sources == allowed
     assert [source for source in sources if not (PROJECT / source).exists()] == []
+
+
+def test_health_is_asked_of_the_running_worker():
+    assert re.findall(r"^HEALTHCHECK .*?CMD (.+)$", TEXT, re.MULTILINE) == [
+        '["python", "-m", "handler", "health"]'
+    ]
+
+
+def test_the_server_listens_where_the_engine_can_reach_it():
+    assert re.search(r"^ENV HOST=0\.0\.0\.0$", STAGES["worker"], re.MULTILINE)

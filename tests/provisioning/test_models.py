@@ -80,6 +80,14 @@ def test_an_unknown_checksum_is_computed_printed_and_recorded(project, listed):
     assert lock == f"{sha256(MODEL)}  {PATH}\n"
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_only_a_file_whose_checksum_was_compared_is_called_verified(project, listed, known):
+    listed(checksum=sha256(MODEL) if known else None)
+    lines = project.run("ghibli", *MODELS).stdout.splitlines()
+    assert f"    {PATH}: fetched{' and verified' if known else ''}" in lines
+    assert known == any("verified" in line for line in lines)
+
+
 def test_a_checksum_that_the_list_states_is_not_recorded_again(project, listed):
     listed(checksum=sha256(MODEL))
     assert project.run("ghibli", *MODELS).returncode == 0
