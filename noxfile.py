@@ -38,8 +38,9 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def tests_all(session: nox.Session) -> None:
-    """Run all tests; arguments after -- go to pytest."""
-    _run(session, "python", "-m", "pytest", "-m", "slow or not slow", *session.posargs)
+    """Run all tests, one after the other; arguments after -- go to pytest."""
+    everything = ("-m", "slow or not slow", "--numprocesses=0")
+    _run(session, "python", "-m", "pytest", *everything, *session.posargs)
 
 
 @nox.session
