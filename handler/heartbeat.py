@@ -20,7 +20,7 @@ def start_heartbeat(path: Path | None = None, every: float = _EVERY) -> None:
 
     def beat() -> None:
         while True:
-            # A full disk is told by what needs it; this goes on when there is room again.
+            # Whatever needs the disk reports that it is full; this continues once there is room.
             with contextlib.suppress(OSError):
                 path.write_text(str(os.getpid()))
             time.sleep(every)

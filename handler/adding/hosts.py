@@ -1,4 +1,4 @@
-"""What a model's host tells of it without sending it: size and SHA-256, in headers."""
+"""What a model's host says of a file without sending it: size and SHA-256, in headers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def with_sizes(models: Iterable[NamedModel]) -> tuple[list[NamedModel], list[str
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Hugging Face tells size and digest in the redirect itself, not behind it."""
+    """Hugging Face states size and digest in the redirect itself, not behind it."""
 
     def redirect_request(self, *_args: object) -> None:
         return None

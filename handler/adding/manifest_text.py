@@ -1,4 +1,4 @@
-"""A manifest as text that a person can go on with."""
+"""A manifest as text that a person can continue to edit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``add`` tells: what was made, how to call it, and what is lacking."""
+"""What ``add`` reports: what was made, how to call it, and what is missing."""
 
 from __future__ import annotations
 

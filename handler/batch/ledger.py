@@ -1,4 +1,4 @@
-"""The ledger: one line of JSON for each job that is done, which a later run goes on from."""
+"""The ledger: one line of JSON for each job that is done, from which a later run resumes."""
 
 from __future__ import annotations
 

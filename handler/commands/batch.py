@@ -31,7 +31,7 @@ DONE = 0
 SOME_FAILED = 1
 INCOMPLETE = 75  # EX_TEMPFAIL of sysexits.h: the same command again goes on
 _LOG_EVERY = 30.0
-# Progress is told once before ComfyUI is started and once after; only then a rate means something.
+# Progress is reported once before ComfyUI starts and once after; a rate has no meaning before that.
 _CALLS_BEFORE_WORK = 2
 
 log = logging.getLogger(__name__)

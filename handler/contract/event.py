@@ -25,7 +25,7 @@ _MOST_OF_A_NAME = 100
 
 
 def _scalar(value: object) -> object:
-    """Refuse what is none of a union's types as one problem, not as one a type."""
+    """Refuse what is none of a union's types as one problem, not as one per type."""
     if not isinstance(value, bool | int | float | str):
         raise PydanticCustomError("scalar", "Input should be true or false, a number or a text")
     if isinstance(value, str) and _readable(value) != value:

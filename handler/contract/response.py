@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from handler.contract.job_id import JobId
 
 
-# A field with a default is in every response all the same, and the schema says so.
+# A field with a default is in every response nevertheless, and the schema says so.
 _ALWAYS_COMPLETE = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
 _GIVEN_ID = Field(

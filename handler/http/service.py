@@ -49,7 +49,7 @@ class Service:
         return self.jobs.stage
 
     def booted(self, function: Function) -> None:
-        """Take the function, and let the requests go on that waited for it."""
+        """Take the function, and let the requests that waited for it proceed."""
         self.jobs.booted(function)
 
     def boot_failed(self, error: ServiceError) -> None:

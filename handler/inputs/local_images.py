@@ -31,7 +31,7 @@ def is_local_file(source: str, folder: Path = Path()) -> bool:
 
 
 def inline_file(path: Path) -> str:
-    """Return a file as a data URI. What kind of image it is, its content tells the worker.
+    """Return a file as a data URI. The worker determines the kind of image from its content.
 
     Raises:
         EventError: The file cannot be read.

@@ -144,7 +144,7 @@ class JobPool:
 
     @property
     def full(self) -> bool:
-        """Whether a further job would be refused, be it as small as it may."""
+        """Whether a further job would be refused, however small."""
         with self._lock:
             return self._refusal(0) is not None
 

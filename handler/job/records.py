@@ -1,4 +1,4 @@
-"""Records of jobs that outlive the process, so that whoever asks next is told what became of them.
+"""Records of jobs that outlive the process, so that callers can learn what became of them.
 
 Each process has a folder of its own, with a lock that the system lets go of when the process ends,
 however it ends. Whoever starts next and gets the lock takes the records over:
@@ -193,7 +193,7 @@ class JobRecords:
             self._box.note(None)
 
     def close(self) -> None:
-        """Leave the records to whoever comes next."""
+        """Leave the records to the next process."""
         self._box.close()
         with contextlib.suppress(OSError):
             os.close(self._lock)
@@ -262,7 +262,7 @@ def _logged() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _lock_of_the_dead(folder: Path) -> Iterator[bool]:
-    """Give whether a folder's process is gone; if so, nobody else is told that meanwhile."""
+    """Yield whether a folder's process is gone; if so, to one caller at a time."""
     try:
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:

@@ -62,7 +62,7 @@ class Request:
 
     @property
     def size(self) -> int:
-        """Bytes that the request holds, near enough: images that were sent in it count most."""
+        """Approximate bytes that the request holds, mostly images that were sent in it."""
         texts = [value for value in self.values.values() if isinstance(value, str)]
         return sum(len(text) for text in (*self.images.values(), *texts))
 

@@ -53,7 +53,7 @@ class JobObserver(Protocol):
 
 @dataclass(frozen=True)
 class Load:
-    """What goes on at a moment.
+    """The load at a moment.
 
     Attributes:
         waiting: Jobs that wait for their turn, or for the start.
@@ -108,7 +108,7 @@ class JobService:
 
     @property
     def load(self) -> Load:
-        """What goes on at this moment."""
+        """The load at this moment."""
         pool = self._pool
         jobs = pool.jobs_under_way if pool else ()
         queued = sum(job.status == "queued" for job in jobs)
@@ -124,7 +124,7 @@ class JobService:
         self._observers.append(observer)
 
     def booted(self, function: Function) -> None:
-        """Take the function, and let the requests go on that waited for it."""
+        """Take the function, and let the requests that waited for it proceed."""
         self._booted_at = time.monotonic()
         settings = self._settings
         pool = JobPool(
@@ -299,7 +299,7 @@ class JobService:
             self._waiting_for_boot.remove(request)
 
     def _submit_inherited(self, pool: JobPool, waiting: WaitingJob) -> None:
-        """Do a job of a process that is gone, for whoever may ask for it."""
+        """Run a job of a process that is gone, for callers who may still ask for it."""
         try:
             with refusals_logged(waiting.job_id):
                 request = read_request(waiting.event, waiting.job_id, self._settings.workflows_dir)

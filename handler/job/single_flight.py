@@ -1,4 +1,4 @@
-"""Lets one of several identical requests do the work, and the others wait for what it leaves."""
+"""Lets one of several identical requests do the work while the others wait for its result."""
 
 from __future__ import annotations
 

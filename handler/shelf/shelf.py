@@ -1,4 +1,4 @@
-"""What every place for bytes does, be it a folder or a bucket."""
+"""The interface of a place for bytes: a folder or a bucket."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OCTETS = "application/octet-stream"
 
 @dataclass(frozen=True)
 class Entry:
-    """What a listing tells of a key.
+    """What a listing says of a key.
 
     Attributes:
         size: Bytes.
