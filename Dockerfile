@@ -11,7 +11,8 @@
 # true or false: whether the models are in the image, or on a volume at /runpod-volume/models.
 ARG INCLUDE_MODELS=true
 
-FROM nvidia/cuda:13.0.2-base-ubuntu24.04 AS system
+# By digest: the tag is rebuilt from time to time.
+FROM nvidia/cuda:13.0.2-base-ubuntu24.04@sha256:2ab6381d970b211fb93853796dc6707eb8a72575a375c422b17cf4d8b2641701 AS system
 ENV COMFYUI_DIR=/opt/comfyui/src \
     COMFYUI_BASE_DIR=/opt/comfyui/base \
     VIRTUAL_ENV=/opt/venv \

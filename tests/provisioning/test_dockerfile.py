@@ -33,9 +33,10 @@ def test_every_step_is_one_of_provision_sh():
     assert not re.search(r"\bpip3? install|git clone|curl |wget ", TEXT)
 
 
-def test_the_base_is_cuda_pinned_by_version():
+def test_the_base_is_cuda_pinned_by_version_and_digest():
     bases = re.findall(r"^FROM (\S+:\S+)", TEXT, re.MULTILINE)
-    assert bases == ["nvidia/cuda:13.0.2-base-ubuntu24.04"]
+    [base] = bases
+    assert re.fullmatch(r"nvidia/cuda:13\.0\.2-base-ubuntu24\.04@sha256:[0-9a-f]{64}", base)
 
 
 def test_the_base_has_the_cuda_release_that_torch_was_built_for():
