@@ -20,7 +20,10 @@ CONTRIBUTING = PROJECT / "CONTRIBUTING.md"
 PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")])
 # Commands of the READMEs that end within seconds and that no other test runs as they stand there.
 # tests/test_command_line.py runs ``run`` and ``check``.
-RUN_HERE = ("-m handler workflows", "-m handler runpod --cpu --test_input")
+RUN_HERE = (
+    "-m handler workflows",
+    pytest.param("-m handler runpod --cpu --test_input", marks=pytest.mark.slow),
+)
 
 
 def subclasses(cls: type[ServiceError]) -> set[type[ServiceError]]:

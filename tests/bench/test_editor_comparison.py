@@ -10,6 +10,8 @@ import pytest
 from bench.editor_comparison import compare, front_end, open_editor
 from handler.adding.source import read_source, template_folder
 
+pytestmark = pytest.mark.slow  # a browser
+
 TEMPLATES = [
     "image_qwen_image",  # subgraphs, switches, primitives of classes
     "video_wan2_2_14B_i2v",  # promoted widgets of older editors

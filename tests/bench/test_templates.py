@@ -21,6 +21,7 @@ def test_open_templates_are_those_that_need_no_paid_service():
     assert not any(name.startswith(("api_", "index")) for name in names)
 
 
+@pytest.mark.slow
 def test_one_command_counts_what_converts_and_validates_and_gives_the_reasons():
     names = ["flux_schnell", "image_sdxl_simple", "utility_recraft_crisp_image_upscale"]
     done = subprocess.run(

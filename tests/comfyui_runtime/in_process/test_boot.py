@@ -112,6 +112,7 @@ def test_another_comfyui_release_is_refused(tmp_path):
     assert "holds ComfyUI 0.9.9" in boot_alone(tmp_path, tmp_path / "base", "cpu")
 
 
+@pytest.mark.slow
 def test_kinds_of_models_that_a_pack_registers_are_looked_for_in_the_further_folders(
     comfyui_dir, tmp_path
 ):

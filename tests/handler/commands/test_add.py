@@ -80,6 +80,7 @@ def export(tmp_path):
     return str(path)
 
 
+@pytest.mark.slow
 def test_editors_file_becomes_a_workflow_that_runs(run, export, tmp_path):
     done = run("add", export, "--offline", f"--lists={tmp_path}")
     assert done.returncode == 0, done.stderr
@@ -106,11 +107,7 @@ def test_dry_run_shows_the_manifest_and_writes_nothing(run, export, tmp_path):
         ("not json", (), "invalid_workflow_file"),
         ('{"1": {"class_type": "A", "inputs": {"a": ["1", 0]}}}', (), "invalid_workflow_file"),
         (json.dumps(EXPORT), ("--name", "Not a name"), "invalid_workflow_file"),
-        (
-            json.dumps(PAID),
-            (),
-            "needs_account",
-        ),
+        pytest.param(json.dumps(PAID), (), "needs_account", marks=pytest.mark.slow),
     ],
 )
 def test_bad_input_is_one_clear_error(run, tmp_path, content, arguments, code):

@@ -170,6 +170,7 @@ def test_worker_beyond_repair_asks_to_be_replaced(environment, tmp_path):
         plane.close()
 
 
+@pytest.mark.slow
 def test_idle_worker_that_a_stopped_job_left_broken_ends_to_be_replaced(environment, tmp_path):
     plane = ControlPlane()
     worker = Worker.start(
@@ -190,6 +191,7 @@ def test_idle_worker_that_a_stopped_job_left_broken_ends_to_be_replaced(environm
     assert "worker is broken and ends" in output
 
 
+@pytest.mark.slow
 def test_outputs_and_addresses_are_not_logged(environment, tmp_path):
     plane = ControlPlane()
     worker = Worker.start({**environment, **plane.environment()}, tmp_path)
