@@ -55,3 +55,10 @@ def image(session: nox.Session) -> None:
     session.run(
         "docker", "build", "--tag", "serverless-comfyui", *session.posargs, ".", external=True
     )
+
+
+@nox.session(venv_backend="venv")
+def audit(session: nox.Session) -> None:
+    """Look the pinned packages up in the database of known vulnerabilities; needs the network."""
+    session.install("pip-audit")
+    session.run("pip-audit", "--requirement", "constraints.txt", "--disable-pip", "--no-deps")

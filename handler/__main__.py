@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from typing import NoReturn
@@ -20,6 +21,10 @@ def main_process() -> NoReturn:
         status = run()
     except KeyboardInterrupt:
         status = _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output, such as head, has enough. Nothing more can be written to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
     except Exception:  # noqa: BLE001 - reported as Python does; only the process's end has a limit
         traceback.print_exc()
         status = 1

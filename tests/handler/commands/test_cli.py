@@ -11,7 +11,18 @@ from places import PROJECT
 import handler.platforms.runpod
 from handler.contract.errors import ConfigurationError
 
-COMMANDS = ["run", "batch", "runpod", "workflows", "schema", "settings", "check"]
+COMMANDS = [
+    "run",
+    "batch",
+    "runpod",
+    "serve",
+    "add",
+    "workflows",
+    "schema",
+    "settings",
+    "check",
+    "health",
+]
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -104,3 +115,11 @@ def test_setting_that_cannot_work_is_told_by_its_name(run, monkeypatch, command)
     error = json.loads(err)["error"]
     assert error["code"] == "invalid_configuration"
     assert "LOG_FORMAT: " in error["message"]
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_traceback():
+    piped = f"{sys.executable} -m handler schema | head -c 1"
+    ended = subprocess.run(
+        ["bash", "-c", piped], cwd=PROJECT, check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (ended.stdout, ended.stderr) == ("{", "")
