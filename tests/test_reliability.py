@@ -8,7 +8,7 @@ from places import PROJECT
 
 PAGE = PROJECT / "docs" / "reliability.md"
 ROW = re.compile(
-    r"^\| (?P<fault>[^|]+) \| [^|]+ \| \[`(?P<test>\w+)`\]\(\.\./(?P<file>.+)\) \|$", re.M
+    r"^\| (?P<fault>[^|]+) \| [^|]+ \| \[`(?P<test>\w+)`\]\(\.\./(?P<file>.+)\) \|$", re.MULTILINE
 )
 
 
@@ -17,7 +17,7 @@ def test_each_fault_names_a_test_that_exists():
     assert len(rows) > 20
     for row in rows:
         source = (PROJECT / row["file"]).read_text()
-        assert re.search(rf"^ *def {row['test']}\(", source, re.M), row["fault"]
+        assert re.search(rf"^ *def {row['test']}\(", source, re.MULTILINE), row["fault"]
 
 
 def test_each_attack_is_in_the_table():

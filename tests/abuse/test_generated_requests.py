@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 
@@ -36,7 +37,7 @@ def body_of(rng: random.Random) -> bytes:
         where = body.get("input", body) if rng.random() < 0.5 else body
         where = where if isinstance(where, dict) else body
         name = rng.choice([*where, "images", "params", "job_id", "output", "x"])
-        where[name] = rng.choice(ODD)
+        where[name] = copy.deepcopy(rng.choice(ODD))
     text = json.dumps(rng.choice((body, body, body, [body], rng.choice(ODD)))).encode()
     return text[: rng.randrange(len(text))] if rng.random() < 0.2 else text
 
