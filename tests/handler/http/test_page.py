@@ -282,7 +282,7 @@ class TestSettings:
         assert bounds == ["0.05", "0.6", "0.01", "0.22"]
         field = page.find("[data-name=line_threshold]").text
         assert "Line threshold" in field
-        assert "lower draws more of them" in field
+        assert "lower values draw more outlines" in field
 
     def test_slider_and_number_move_together_and_go_back(self, page):
         page.open().choose_workflow("illustrate")
