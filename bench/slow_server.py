@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import subprocess
 import sys
 import time
@@ -57,16 +58,17 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(_photo(int(sys.argv[1]), number))
 
     def do_PUT(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        content = self.rfile.read(int(self.headers["Content-Length"]))
         time.sleep(float(sys.argv[2]))
-        self._answer(b"")
+        # S3's ETag of an object that was put in one piece, by which a client knows that it arrived.
+        self._answer(b"", hashlib.md5(content, usedforsecurity=False).hexdigest())
 
     def log_message(self, *_: object) -> None:
         """Keep quiet."""
 
-    def _answer(self, body: bytes) -> None:
+    def _answer(self, body: bytes, etag: str = "0") -> None:
         self.send_response(200)
-        self.send_header("ETag", '"0"')
+        self.send_header("ETag", f'"{etag}"')
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -196,7 +196,8 @@ def pictures(
     }
     responses = [json.loads(line) for line in done.stdout.splitlines()]
     return {
-        response["job_id"]: picture(response, cached[response["job_id"]]) for response in responses
+        response["given_id"]: picture(response, cached[response["job_id"]])
+        for response in responses
     }
 
 
