@@ -12,6 +12,7 @@ from contextlib import ExitStack
 import pytest
 from platforms_support.http_server import ENDLESS, error_of, event, wait_until
 from pydantic import SecretStr
+from time_bounds import SOON
 
 from handler.http.connection import ConnectionLimits
 
@@ -60,7 +61,7 @@ def test_head_that_never_ends_is_cut_off_and_others_are_served(attacked, start, 
         assert pour(connection, piece, most=64 * 2**20) < 16 * 2**20
     started = time.monotonic()
     assert server.get("/health").status_code == 200
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < SOON
 
 
 def test_long_head_is_told_what_is_wrong(attacked):
@@ -95,7 +96,7 @@ def test_silent_connection_is_closed(attacked, sent, answered):
         connection.sendall(sent)
         started = time.monotonic()
         assert answer_of(connection).startswith(answered)
-        assert 0.3 < time.monotonic() - started < 5
+        assert 0.3 < time.monotonic() - started < SOON
 
 
 def test_slow_head_is_closed_however_often_a_byte_comes(attacked):
@@ -106,7 +107,7 @@ def test_slow_head_is_closed_however_often_a_byte_comes(attacked):
         started = time.monotonic()
         connection.sendall(b"GET / HTTP/1.1\r\nX: ")
         pour_slowly(connection, until=started + 10)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < SOON
 
 
 def pour_slowly(connection: socket.socket, until: float) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from runtime_support import assert_next_job_runs, chain, run
 from safetensors.numpy import save_file
+from time_bounds import SOON
 
 from comfyui_runtime.errors import (
     CancelledError,
@@ -152,7 +153,7 @@ def test_deadline_stops_a_job_and_the_next_one_runs(runtime, photo):
     started = time.monotonic()
     with pytest.raises(DeadlineError) as caught:
         run(runtime, patched, timeout=0.3)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < SOON
     assert caught.value.retryable
     assert caught.value.details["timeout_seconds"] == 0.3
     assert_next_job_runs(runtime, photo)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from time_bounds import SOON
 
 from comfyui_runtime.errors import CancelledError, DeadlineError
 from comfyui_runtime.run.cancellation import Cancellation
@@ -305,7 +306,7 @@ def test_a_name_server_that_never_answers_does_not_outlast_the_time_limit(fetch)
     started = time.monotonic()
     with pytest.raises(FetchUnavailableError, match="INPUT_TIMEOUT_SECONDS"):
         fetch("http://slow.test/", resolve=resolve, input_timeout=0.2)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < SOON
     answered.set()
 
 
@@ -328,7 +329,7 @@ def test_a_body_announced_too_long_is_refused_before_it_is_read(fetch, site):
     started = time.monotonic()
     with pytest.raises(InputTooLargeError, match="INPUT_MAX_BYTES"):
         fetch(site.url("/huge"))
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < SOON
 
 
 def test_an_endless_body_is_refused_once_it_is_too_long(fetch, site):
@@ -368,7 +369,7 @@ def test_a_body_that_drips_ends_with_the_time_limit(fetch, site, photo):
     started = time.monotonic()
     with pytest.raises(FetchUnavailableError, match=r"within 0\.4 s") as caught:
         fetch(site.url("/photo"), input_timeout=0.4)
-    assert 0.4 <= time.monotonic() - started < 3
+    assert 0.4 <= time.monotonic() - started < SOON
     assert caught.value.retryable
 
 
@@ -377,7 +378,7 @@ def test_headers_that_drip_end_with_the_time_limit(fetch, site):
     started = time.monotonic()
     with pytest.raises(FetchUnavailableError, match="INPUT_TIMEOUT_SECONDS"):
         fetch(site.url("/photo"), input_timeout=0.4)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < SOON
 
 
 def test_a_server_that_falls_silent_is_given_up_before_the_time_limit(fetch, site, monkeypatch):
@@ -386,7 +387,7 @@ def test_a_server_that_falls_silent_is_given_up_before_the_time_limit(fetch, sit
     started = time.monotonic()
     with pytest.raises(FetchUnavailableError, match="stopped answering"):
         fetch(site.url("/photo"))
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < SOON
 
 
 def test_a_cancelled_job_stops_waiting_for_its_input(fetch, site, cancelled_soon):
@@ -394,7 +395,7 @@ def test_a_cancelled_job_stops_waiting_for_its_input(fetch, site, cancelled_soon
     started = time.monotonic()
     with pytest.raises(CancelledError):
         fetch(site.url("/photo"), cancelled_soon)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < SOON
 
 
 def test_a_cancelled_job_stops_waiting_for_a_name_server(fetch, cancelled_soon):
@@ -407,7 +408,7 @@ def test_a_cancelled_job_stops_waiting_for_a_name_server(fetch, cancelled_soon):
     started = time.monotonic()
     with pytest.raises(CancelledError):
         fetch("http://slow.test/", cancelled_soon, resolve=resolve)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < SOON
     answered.set()
 
 
