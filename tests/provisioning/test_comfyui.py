@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 COMFYUI = ("--only", "comfyui", "--fetch-only")
 RELEASE = {"comfyui_version.py": '__version__ = "0.3.75"\n', "requirements.txt": "torch\n"}
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import pytest
 from places import PROJECT, TESTS
 
 HELD = """
@@ -31,6 +32,7 @@ run(runtime, chain(photo, "TestHoldInterpreter", seconds=60), timeout=0.2)
 """
 
 
+@pytest.mark.slow
 def test_node_that_holds_the_interpreter_past_every_limit_ends_the_process(comfyui_dir, tmp_path):
     shutil.copytree(TESTS / "node_packs", tmp_path / "custom_nodes")
     ended = subprocess.run(

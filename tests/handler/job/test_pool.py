@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from io import BytesIO
+from itertools import count
 
 import pytest
 from PIL import Image
@@ -14,6 +15,8 @@ from comfyui_runtime.errors import CancelledError
 from comfyui_runtime.run.progress import Progress
 from handler.contract.errors import JobIdInUseError, OverloadedError, ShuttingDownError
 from handler.job.pool import Job, JobPool
+
+_numbers = count()
 
 
 def photo() -> str:
@@ -28,7 +31,8 @@ def event(job_id: str, workflow: str = "invert", **params: object) -> dict[str, 
 
 
 def slow(job_id: str, steps: int = 30) -> dict[str, object]:
-    return event(job_id, "steps", steps=steps, seconds=0.02)
+    # Each differs from the one before, or else ComfyUI's cache answers for it at once.
+    return event(job_id, "steps", steps=steps, seconds=0.02 + next(_numbers) * 1e-6)
 
 
 def submit(pool: JobPool, sent: object, *listeners) -> Job:
@@ -78,8 +82,9 @@ def test_status_and_progress_follow_the_job(make_pool):
 
 def test_event_sent_twice_at_once_runs_once(make_pool):
     pool = make_pool(concurrency=2)
-    first = submit(pool, slow("same"))
-    again = submit(pool, slow("same"))
+    sent = slow("same")
+    first = submit(pool, sent)
+    again = submit(pool, sent)
     assert again is first
     assert len(pool.jobs_under_way) == 1
 
