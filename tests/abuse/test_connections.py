@@ -117,6 +117,7 @@ def pour_slowly(connection: socket.socket, until: float) -> None:
             time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_client_that_never_reads_its_answer_is_cut_off(attacked):
     server = attacked(ConnectionLimits(write_seconds=0.5))
     folder = server.service.settings.results_dir
@@ -128,6 +129,7 @@ def test_client_that_never_reads_its_answer_is_cut_off(attacked):
         assert len(answer_of(connection)) < 32 * 2**20
 
 
+@pytest.mark.slow
 def test_idle_connection_between_requests_is_kept(attacked):
     """Load balancers keep them for minutes."""
     server = attacked(ConnectionLimits(head_seconds=0.3))
@@ -151,6 +153,7 @@ def test_silent_connections_lock_nobody_out(attacked, caplog):
     assert caplog.text.count("too many connections") == 1
 
 
+@pytest.mark.slow
 def test_connection_with_a_request_under_way_outlives_a_flood(attacked):
     server = attacked(ConnectionLimits(connections=20), boot=True)
     job = event("steps", params={"steps": 40, "seconds": 0.05})

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 START = """
 import logging, os, sys, threading, time
 from comfyui_runtime.in_process.descriptors import guard_descriptors, mend_descriptors
@@ -56,6 +58,7 @@ time.sleep(0.3)
     assert "err" in text
 
 
+@pytest.mark.slow
 def test_thirty_megabytes_are_kept_out_of_the_log():
     _, errors = run("""
 os.write(1, b"the beginning\\n")

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from places import PROJECT
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = PROJECT / "provision.sh"
 SHELL_SCRIPTS = [SCRIPT, PROJECT / ".ci" / "run"]
 

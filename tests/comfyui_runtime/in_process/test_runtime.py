@@ -236,6 +236,7 @@ def test_node_that_does_not_stop_makes_the_worker_count_as_broken(breakable_runt
         run(breakable_runtime, chain(photo, "ImageInvert"))
 
 
+@pytest.mark.slow
 def test_time_limit_stands_still_while_the_run_waits_for_the_device(runtime, photo):
     ahead = chain(photo, "TestSteps", steps=20, seconds=0.1)
     with ThreadPoolExecutor(1) as threads:

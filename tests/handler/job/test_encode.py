@@ -150,6 +150,7 @@ def fastest(function, runs=3):
     return min(times)
 
 
+@pytest.mark.slow
 def test_png_takes_less_than_half_of_comfyuis_time_at_like_size():
     image = photo_like()
     picture = Image.fromarray(image.pixels)
