@@ -91,16 +91,28 @@ class Jobs:
         self._finished: OrderedDict[JobId, _Finished] = OrderedDict()
         self._finished_bytes = 0
 
-    def submit(self, pool: JobPool, request: Request, *, detached: bool) -> Job:
+    def submit(
+        self,
+        pool: JobPool,
+        request: Request,
+        *,
+        detached: bool,
+        event: object = None,
+        tries: int = 1,
+    ) -> Job:
         """Queue a request, or join the same one under way.
 
         Args:
             detached: Whether the job goes on when nobody waits for it.
+            event: What the request was made of, to do a detached job again after a crash.
+            tries: How many processes have held the job, this one included.
 
         Raises:
             ServiceError: The pool refuses it; see :meth:`handler.job.pool.JobPool.submit`.
         """
-        job = pool.submit(request)
+        records = self._records
+        on_progress = None if records is None else partial(records.progressed, request.job_id)
+        job = pool.submit(request, on_progress)
         with self._lock:
             live = self._live.get(job.job_id)
             is_new = live is None or live.job is not job
@@ -108,10 +120,15 @@ class Jobs:
                 live = self._live[job.job_id] = _Live(job)
                 self._pop_finished(job.job_id)
                 self._inherited.pop(job.job_id, None)
+            newly_detached = detached and not live.detached
             live.detached = live.detached or detached
+        if records is not None and (is_new or newly_detached):
+            records.taken(job.job_id, event if detached else None, tries)
+            if not is_new and job.future.done():
+                # It ended meanwhile: what was just written must not hide that.
+                records.ended(job.job_id, job.future.result())
         if is_new:
-            if self._records is not None:
-                job.listen(partial(self._records.progressed, job.job_id))
+            # Only now, so that the record of its end comes after that of its beginning.
             job.future.add_done_callback(lambda _: self._end(job))
         return job
 

@@ -242,10 +242,7 @@ class JobService:
                     read_request, event, job_id, self._settings.workflows_dir
                 )
                 pool = await self._pool_for(request)
-                if self._records is not None:
-                    kept = event if detached else None
-                    await asyncio.to_thread(self._records.taken, job_id, kept)
-                return self._jobs.submit(pool, request, detached=detached)
+                return self._jobs.submit(pool, request, detached=detached, event=event)
         except ServiceError as error:
             self._refused(self._workflow_label(event), error)
             raise
@@ -303,7 +300,9 @@ class JobService:
         try:
             with refusals_logged(waiting.job_id):
                 request = read_request(waiting.event, waiting.job_id, self._settings.workflows_dir)
-                self._jobs.submit(pool, request, detached=True)
+                self._jobs.submit(
+                    pool, request, detached=True, event=waiting.event, tries=waiting.tries
+                )
         except ServiceError as error:
             self._jobs.fail(waiting.job_id, failure(waiting.job_id, error))
 
