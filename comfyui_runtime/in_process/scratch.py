@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from comfyui_runtime.folder_lock import is_left, lock_folder
+
 _PREFIX = "comfyui-run-"
-_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,10 @@ def make_scratch() -> Scratch:
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         _remove_if_left(folder)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return Scratch(folder, lock)
+    return Scratch(folder, lock_folder(folder))
 
 
 def _remove_if_left(folder: Path) -> None:
-    # A folder without a lock is just being made, or not ours.
-    with contextlib.suppress(OSError):
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with is_left(folder) as left:
+        if left:
             shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            os.close(lock)

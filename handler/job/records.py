@@ -12,10 +12,10 @@ however it ends. Whoever starts next and gets the lock takes the records over:
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
+import threading
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from comfyui_runtime.folder_lock import is_left, lock_folder
 from handler.contract.errors import StorageError, WorkerLostError
 from handler.contract.job_id import JobId
 from handler.contract.response import Failure, Success, failure
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from handler.settings import Settings
 
 _FOLDER_IN_RESULTS = ".jobs"
-_LOCK = ".lock"
 _DEVICE = ".device"
 _MOST_TRIES = 3
 
@@ -130,8 +130,7 @@ class JobRecords:
         own = self._all / uuid.uuid4().hex
         try:
             own.mkdir(parents=True)
-            self._lock = os.open(own / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._lock = lock_folder(own)
             self._box = BlackBox(own / _DEVICE)
         except OSError as error:
             raise StorageError(
@@ -141,6 +140,7 @@ class JobRecords:
         self._own = own
         self._shelf = FolderShelf(own, "set JOB_RECORDS_DIR to another folder", synced=False)
         self._on_device: OnDevice | None = None
+        self._noting = threading.Lock()
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -152,8 +152,8 @@ class JobRecords:
         inheritance = Inheritance()
         for folder in sorted(self._all.iterdir()):
             if folder != self._own:
-                with _lock_of_the_dead(folder) as is_dead:
-                    if is_dead:
+                with is_left(folder) as left:
+                    if left:
                         self._take_over(folder, inheritance)
         return inheritance
 
@@ -179,18 +179,22 @@ class JobRecords:
     def progressed(self, job_id: JobId, progress: JobProgress) -> None:
         """Note what is on the device. Called at every step: it does nothing unless that changed."""
         if progress.phase == "run":
-            state = OnDevice(job_id=job_id, title=progress.node)
-            if state != self._on_device:
-                self._on_device = state
-                self._box.note(state)
+            self._note(OnDevice(job_id=job_id, title=progress.node))
         else:
             self.left_device(job_id)
 
     def left_device(self, job_id: JobId) -> None:
         """Note that a job is not on the device, if it was."""
-        if self._on_device is not None and self._on_device.job_id == job_id:
-            self._on_device = None
-            self._box.note(None)
+        with self._noting:
+            if self._on_device is not None and self._on_device.job_id == job_id:
+                self._on_device = None
+                self._box.note(None)
+
+    def _note(self, state: OnDevice) -> None:
+        with self._noting:
+            if state != self._on_device:
+                self._on_device = state
+                self._box.note(state)
 
     def close(self) -> None:
         """Leave the records to the next process."""
@@ -258,22 +262,3 @@ def _logged() -> Iterator[None]:
         yield
     except StorageError as error:
         log.warning("record of a job cannot be written", extra={"error": error.message})
-
-
-@contextlib.contextmanager
-def _lock_of_the_dead(folder: Path) -> Iterator[bool]:
-    """Yield whether a folder's process is gone; if so, to one caller at a time."""
-    try:
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        # It is just being made, or removed.
-        yield False
-        return
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        yield False
-    else:
-        yield True
-    finally:
-        os.close(lock)
