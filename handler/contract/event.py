@@ -76,6 +76,11 @@ class Output(_Strict):
         False, description="Keep the graph in the PNG's metadata, as ComfyUI does (PNG only)."
     )
 
+    @property
+    def url_seconds(self) -> int | None:
+        """Seconds that the result's URL is to be valid; ``None`` for the public one."""
+        return None if self.url == "public" else self.expires_in
+
 
 class JobInput(_Strict):
     """The ``input`` of an event."""

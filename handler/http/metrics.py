@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -11,45 +10,28 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from handler.contract.response import Success
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from prometheus_client.core import Metric
 
     from comfyui_runtime.in_process.boot import BootReport
     from handler.contract.response import Response
+    from handler.job.service import JobService
 
 _SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
-
-
-@dataclass(frozen=True)
-class LiveFigures:
-    """What is read at each scrape.
-
-    Attributes:
-        waiting: Jobs that wait for their turn.
-        running: Jobs under way: fetched, on the device, or stored.
-        busy_seconds: Seconds that the device has worked since the start.
-        uptime: Seconds since ComfyUI was started; 0 before that.
-    """
-
-    waiting: int
-    running: int
-    busy_seconds: float
-    uptime: float
-    ready: bool
 
 
 class Metrics:
     """The figures of one server.
 
     Args:
-        live: Returns what is read at each scrape.
+        jobs: Whose load is read at each scrape.
     """
 
-    def __init__(self, live: Callable[[], LiveFigures]) -> None:
+    def __init__(self, jobs: JobService) -> None:
         registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        registry.register(_LiveCollector(live))
+        registry.register(_LiveCollector(jobs))
         self._jobs = Counter(
             "comfyui_jobs",
             "Jobs that ended or were refused, by outcome: succeeded, or the error's code.",
@@ -90,8 +72,8 @@ class Metrics:
 
 
 class _LiveCollector:
-    def __init__(self, live: Callable[[], LiveFigures]) -> None:
-        self._live = live
+    def __init__(self, jobs: JobService) -> None:
+        self._jobs = jobs
 
     def describe(self) -> Iterator[Metric]:
         """Return nothing: the names below are this collector's alone."""
@@ -99,14 +81,16 @@ class _LiveCollector:
 
     def collect(self) -> Iterator[Metric]:
         """Return the figures of this moment."""
-        live = self._live()
-        share = live.busy_seconds / live.uptime if live.uptime else 0.0
-        yield GaugeMetricFamily("comfyui_jobs_waiting", "Jobs that wait.", live.waiting)
-        yield GaugeMetricFamily("comfyui_jobs_running", "Jobs under way.", live.running)
+        load = self._jobs.load
+        share = load.busy_seconds / load.uptime if load.uptime else 0.0
+        yield GaugeMetricFamily("comfyui_jobs_waiting", "Jobs that wait.", load.waiting)
+        yield GaugeMetricFamily("comfyui_jobs_running", "Jobs under way.", load.running)
         yield CounterMetricFamily(
-            "comfyui_device_busy_seconds", "Seconds that the device has worked.", live.busy_seconds
+            "comfyui_device_busy_seconds", "Seconds that the device has worked.", load.busy_seconds
         )
         yield GaugeMetricFamily(
             "comfyui_device_busy_share", "Share of the time since the start.", min(share, 1.0)
         )
-        yield GaugeMetricFamily("comfyui_ready", "Whether jobs can be run (0, 1).", live.ready)
+        yield GaugeMetricFamily(
+            "comfyui_ready", "Whether jobs can be run (0, 1).", self._jobs.stage == "running"
+        )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from handler.http.body import BodyBudget
 from handler.http.catalogue import Catalogue
-from handler.http.metrics import LiveFigures, Metrics
+from handler.http.metrics import Metrics
 from handler.http.results import ResultLinks
 from handler.job.service import JobService, Stage
 
@@ -38,7 +38,7 @@ class Service:
         self.jobs = jobs or JobService(settings, on_broken)
         self.catalogue = Catalogue(settings)
         self.links = ResultLinks(settings.api_token)
-        self.metrics = Metrics(self._live_figures)
+        self.metrics = Metrics(self.jobs)
         self.bodies = BodyBudget(settings.requests_max_bytes)
         self.jobs.observe(self.metrics)
         self.jobs.when_booted(self._take_node_classes)
@@ -72,13 +72,3 @@ class Service:
         node_classes = function.runtime.node_classes()
         if node_classes is not None:
             self.catalogue.set_node_classes(node_classes)
-
-    def _live_figures(self) -> LiveFigures:
-        load = self.jobs.load
-        return LiveFigures(
-            waiting=load.waiting,
-            running=load.running,
-            busy_seconds=load.busy_seconds,
-            uptime=load.uptime,
-            ready=self.stage == "running",
-        )

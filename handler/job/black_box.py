@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _SIZE = 4096
 _LENGTH_BYTES = 4
-# Four texts, each character at most six bytes of JSON, fit.
+# Both texts, each character at most six bytes of JSON, fit with room to spare.
 _LONGEST_TEXT = 160
 
 
@@ -27,8 +27,6 @@ class OnDevice(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     job_id: str
-    node_id: str | None = None
-    class_type: str | None = None
     title: str | None = None
 
 

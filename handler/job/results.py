@@ -166,11 +166,10 @@ class Delivery:
         return upload.result()
 
     def _store(self, wanted: Output, files: Mapping[str, EncodedFile]) -> tuple[OutputFile, ...]:
-        expires_in = None if wanted.url == "public" else wanted.expires_in
         outputs = []
         for key, file in files.items():
             self._storage.put(key, file.data, content_type=file.content_type, sha256=file.sha256)
-            url = self._storage.url(key, expires_in=expires_in)
+            url = self._storage.url(key, expires_in=wanted.url_seconds)
             outputs.append(_output_file(file, url=url, key=self._storage.full_key(key)))
         return tuple(outputs)
 

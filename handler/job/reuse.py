@@ -62,14 +62,12 @@ class ReusableResults:
         except ValidationError:
             log.warning("record of a reusable result cannot be read")
             return None
-        wanted = request.output
-        expires_in = None if wanted.url == "public" else wanted.expires_in
         found = []
         for key, output in zip(record.keys, record.outputs, strict=True):
             # A later job with the same id may have replaced the file by another.
             if not self._storage.has(key, output.sha256):
                 return None
-            url = self._storage.url(key, expires_in=expires_in)
+            url = self._storage.url(key, expires_in=request.output.url_seconds)
             found.append(output.model_copy(update={"url": url}))
         return tuple(found)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from handler.job.black_box import BlackBox, OnDevice
 box = BlackBox(Path(sys.argv[1]))
 box.note(OnDevice(job_id="first"))
-box.note(OnDevice(job_id="second", node_id="3", class_type="KSampler", title="Sampler"))
+box.note(OnDevice(job_id="second", title="Sampler"))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -27,7 +27,7 @@ def test_last_note_of_a_killed_process_can_be_read(tmp_path):
     ended = subprocess.run([sys.executable, "-c", KILLED, path], cwd=PROJECT, check=False)
     assert ended.returncode == -signal.SIGKILL
     found = read_black_box(path)
-    assert found == OnDevice(job_id="second", node_id="3", class_type="KSampler", title="Sampler")
+    assert found == OnDevice(job_id="second", title="Sampler")
 
 
 def test_process_with_nothing_on_the_device_leaves_nothing(tmp_path):
