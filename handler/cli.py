@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog=_program(),
         description="ComfyUI in-process as a serverless function: a photo in, a picture's URL out.",
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.add_parser(subparsers)
@@ -53,6 +54,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown and args.command != "runpod":
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     return _execute(args)
+
+
+class _Version(argparse.Action):
+    """Shows the installed version, which is looked up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(version("serverless-comfyui"))
+        parser.exit()
 
 
 def _program() -> str:

@@ -1,4 +1,4 @@
-"""Join the requirements of several node packs into one file that pip resolves in one go.
+"""Join the requirements of several node packs into one file that is resolved in one go.
 
 Some distributions own the same files and cannot stand beside each other: the builds of OpenCV, and
 those of ONNX Runtime. Whatever build a pack asks for, the one this project installs takes its
@@ -8,6 +8,7 @@ place.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,12 +50,12 @@ class Pack:
 
 
 def join_requirements(packs: list[Pack], constraints: Path, onnx_runtime: str) -> list[str]:
-    """Return the requirements of all packs, in pip's format.
+    """Return the requirements of all packs, in the format of requirements.txt.
 
     Args:
         packs: The packs.
-        constraints: A pip constraints file; a pack that does not fit it is refused here, by name,
-            since pip would only report a conflict between files.
+        constraints: A constraints file; a pack that does not fit it is refused here, by name,
+            since the resolver knows no packs.
         onnx_runtime: The ONNX Runtime build that takes the place of any other. A pack's version
             of it is not kept: the build has to match the CUDA version of torch.
 
@@ -111,12 +112,8 @@ def _lines(file: Path) -> list[str]:
 
 
 def _pins(constraints: Path) -> dict[str, str]:
-    pins: dict[str, str] = {}
-    for line in _lines(constraints):
-        name, separator, version = line.partition("==")
-        if separator:
-            pins[canonicalize_name(name)] = version
-    return pins
+    pinned = re.findall(r"^([\w.-]+)==([^\s;]+)", constraints.read_text("utf-8"), re.MULTILINE)
+    return {canonicalize_name(name): version for name, version in pinned}
 
 
 def _pack(text: str, folder: Path) -> Pack:
@@ -131,7 +128,7 @@ def _pack(text: str, folder: Path) -> Pack:
 def main(arguments: list[str]) -> int:
     """Run from ``provision.sh``; print the joined requirements and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--constraints", type=Path, required=True, help="pip constraints file")
+    parser.add_argument("--constraints", type=Path, required=True, help="constraints file")
     parser.add_argument("--onnx-runtime", required=True, help="the ONNX Runtime build to install")
     parser.add_argument("--custom-nodes", type=Path, required=True, help="folder of the packs")
     parser.add_argument(

@@ -92,6 +92,11 @@ def test_script_calls_itself_by_its_name(installed):
     assert run(installed, script, "--help").startswith("usage: comfyui-function ")
 
 
+def test_script_tells_the_version_of_the_wheel(installed, wheel):
+    script = installed / "bin" / "comfyui-function"
+    assert run(installed, script, "--version").strip() == wheel.name.split("-")[1]
+
+
 def test_installed_package_keeps_its_data_in_the_working_directory(installed, tmp_path):
     program = (
         "from handler.settings import load_settings; s = load_settings();"

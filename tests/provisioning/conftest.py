@@ -25,17 +25,21 @@ def project(tmp_path: Path) -> Project:
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("COMFYUI_", "PIP_", "GIT_", "CIVITAI", "HF_", "NODE_PACKS"))
+        if not name.startswith(("COMFYUI_", "PIP_", "UV_", "GIT_", "CIVITAI", "HF_", "NODE_PACKS"))
         and name not in {"VIRTUAL_ENV", "PYTHONPATH"}
     }
     environment |= {
         "PYTHON": sys.executable,
         "COMFYUI_MODEL_DIRS": str(tmp_path / "no-volume"),
         "GIT_CONFIG_GLOBAL": os.devnull,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PIP_CONFIG_FILE": os.devnull,
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(tmp_path / "wheels"),
+        "UV_CONFIG_FILE": str(tmp_path / "uv.toml"),
+        "UV_CACHE_DIR": str(tmp_path / "uv-cache"),
     }
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    (tmp_path / "uv.toml").write_text(f"no-index = true\nfind-links = ['{wheels}']\n", "utf-8")
     made = Project(folder, environment)
     made.write("constraints.txt", "torch==2.14.1\ntorchvision==0.29.1\n")
     made.write("constraints.in", "torch==2.14.1\n")
@@ -105,7 +109,6 @@ def environment(bare_environment: Path, tmp_path: Path, project: Project) -> Pat
 def make_wheel(tmp_path: Path) -> Callable[..., Path]:
     """Make a wheel with one module, found by pip in place of an index."""
     wheels = tmp_path / "wheels"
-    wheels.mkdir()
 
     def make(name: str, version: str, *, requires: str = "", source: str = "") -> Path:
         module = name.replace("-", "_")

