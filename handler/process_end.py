@@ -39,6 +39,11 @@ def _abandon(status: int) -> None:
         if not thread.daemon and thread is not threading.main_thread()
     ]
     log.warning("process ends with threads left running", extra={"threads": left})
+    end_now(status)
+
+
+def end_now(status: int) -> NoReturn:
+    """End the process with a status, whatever runs in it; what was printed is written."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(status)

@@ -30,10 +30,11 @@ from handler.http.service import Service
 from handler.job.records import JobRecords
 from handler.job.service import JobService
 from handler.job.start import start
+from handler.process_end import end_now
 from handler.shelf import FolderShelf, open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
     from fastapi import APIRouter, FastAPI
@@ -82,18 +83,24 @@ def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
         stop.signals(),
     ):
         log.info("listening", extra={"host": host, "port": server.port})
+
+        def stopping(status: int) -> None:
+            log.info("stopping", extra={"status": status})
+            service.close()
+
+        def end(status: int) -> None:
+            stopping(status)
+            server.close()
+
         try:
-            with stop.interrupting():
+            with stop.ending_process(end):
                 function = start(settings, storage, service.metrics.booted)
-            service.booted(function)
-            status = stop.wait()
         except ServiceError as error:
             service.boot_failed(error)
             raise
-        except KeyboardInterrupt:
-            status = 0
-        log.info("stopping", extra={"status": status})
-        service.close()
+        service.booted(function)
+        status = stop.wait()
+        stopping(status)
     return status
 
 
@@ -163,6 +170,10 @@ class HttpServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Send the last answers; listen no more."""
         self._server.should_exit = True
         self._thread.join(2 * _LAST_ANSWERS)
         self._socket.close()
@@ -173,8 +184,7 @@ class _Stop:
 
     def __init__(self) -> None:
         # Its put may be called from a signal handler while the main thread is inside get.
-        self._statuses: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._interrupt = False
+        self._statuses: queue.SimpleQueue[int | None] = queue.SimpleQueue()
 
     def request(self, status: int) -> None:
         """Ask for the end. Safe from any thread."""
@@ -182,7 +192,9 @@ class _Stop:
 
     def wait(self) -> int:
         """Wait for the wish, for as long as it takes, and return the exit status."""
-        return self._statuses.get()
+        while (status := self._statuses.get()) is None:
+            pass
+        return status
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
@@ -197,18 +209,35 @@ class _Stop:
                 signal.signal(number, handler)
 
     @contextlib.contextmanager
-    def interrupting(self) -> Iterator[None]:
-        """Have a signal inside end the work with a ``KeyboardInterrupt``."""
-        self._interrupt = True
+    def ending_process(self, end: Callable[[int], None]) -> Iterator[None]:
+        """End the process when a wish to stop comes inside, after ``end`` with its status.
+
+        What runs inside is not broken off: an exception that a signal raises while C code is being
+        imported has that code abort the process.
+        """
+        left = threading.Lock()
+        thread = threading.Thread(target=self._end_process, args=(end, left), daemon=True)
+        thread.start()
         try:
             yield
         finally:
-            self._interrupt = False
+            left.acquire()  # for good, unless the process is ending
+            self._statuses.put(None)
+            thread.join()
+
+    def _end_process(self, end: Callable[[int], None], left: threading.Lock) -> None:
+        status = self._statuses.get()
+        if status is None:
+            return
+        if not left.acquire(blocking=False):
+            self._statuses.put(status)
+            return
+        try:
+            end(status)
+        finally:
+            end_now(status)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self.request(0)
-        if self._interrupt:
-            self._interrupt = False
-            raise KeyboardInterrupt

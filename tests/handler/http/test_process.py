@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,3 +210,14 @@ def test_what_c_code_writes_past_the_log_is_in_it(start_server):
     process.popen.send_signal(signal.SIGTERM)
     lines = [json.loads(line) for line in process.ended()[1].splitlines()]
     assert "written to 1" in " ".join(line.get("text", "") for line in lines)
+
+
+@pytest.mark.parametrize("after", [0.2, 0.5, 0.8, 1.1, 1.4])
+def test_a_stop_ends_the_process_wherever_its_start_is(start_server, after):
+    process = start_server()
+    wait_until(lambda: process.stage() == "booting", timeout=60)
+    time.sleep(after)
+    process.popen.send_signal(signal.SIGTERM)
+    status, output = process.ended()
+    assert status == 0
+    assert [json.loads(line)["event"] for line in output.splitlines()].count("stopping") == 1
