@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from bench.machine import Machine, this_machine
 from bench.rows import Row, markdown_table
 from bench.scale import FULL, QUICK
-from comfyui_runtime.in_process.comfy import SUPPORTED_VERSION
+from comfyui_runtime.in_process.comfy import read_source
+from handler.settings import load_settings
 
 MEASUREMENTS = ("cold_start", "per_job", "encoding", "between_jobs", "flatness", "checkpoint")
 _ROWS = TypeAdapter(list[Row])
@@ -43,9 +44,10 @@ def main() -> None:
         rows = measurement.measure(QUICK if args.quick else FULL)
         Path(args.here).write_bytes(_ROWS.dump_json(rows))
         return
-    before = this_machine(SUPPORTED_VERSION)
+    version = read_source(load_settings().comfyui_dir).version
+    before = this_machine(version)
     rows = [row for name in args.measurements for row in _measured(name, quick=args.quick)]
-    report = Report(before=before, after=this_machine(SUPPORTED_VERSION), rows=rows)
+    report = Report(before=before, after=this_machine(version), rows=rows)
     args.json.write_text(report.model_dump_json(indent=1) + "\n")
     print(markdown_table(rows))
     print(

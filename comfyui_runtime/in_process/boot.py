@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
@@ -111,7 +112,13 @@ def boot(options: BootOptions) -> tuple[InProcessRuntime, BootReport]:
 
 def _boot(options: BootOptions, scratch: Path) -> tuple[InProcessRuntime, BootReport]:
     phase = _Phases()
-    version = comfy.check_source(options.comfyui_dir)
+    source = comfy.check_source(options.comfyui_dir)
+    if not source.proved:
+        log.warning(
+            "this ComfyUI is newer than those proved here: it starts eagerly",
+            extra={"comfyui": source.version},
+        )
+        options = dataclasses.replace(options, lazy=False)
     web_root = scratch / "web"
     web_root.mkdir()
     for name in ("models", "custom_nodes"):
@@ -131,7 +138,7 @@ def _boot(options: BootOptions, scratch: Path) -> tuple[InProcessRuntime, BootRe
         with phase("execution"):
             comfy.import_execution()
         with phase("core_nodes"):
-            failed_core = _prepare_core_nodes(options, runner, events)
+            failed_core = _prepare_core_nodes(options, source.version, runner, events)
             comfy.register_nodes(pictures)
         with phase("node_packs"):
             packs = tuple(_load_packs(runner, prestartup_errors))
@@ -148,16 +155,16 @@ def _boot(options: BootOptions, scratch: Path) -> tuple[InProcessRuntime, BootRe
         failed_core_files=tuple(failed_core),
         node_class_count=len(comfy.node_class_names()),
         device=comfy.device_name(),
-        comfyui_version=version,
+        comfyui_version=source.version,
         torch_version=torch_version,
     )
     return runtime, report
 
 
 def _prepare_core_nodes(
-    options: BootOptions, runner: comfy.LoopRunner, events: comfy.RunEvents
+    options: BootOptions, version: str, runner: comfy.LoopRunner, events: comfy.RunEvents
 ) -> list[str]:
-    if options.lazy:
+    if options.lazy and comfy.is_indexed(version):
         comfy.index_core_nodes(runner, api_nodes=options.api_nodes)
         return []
     comfy.make_server(events)

@@ -8,6 +8,7 @@ import pytest
 from places import PROJECT
 
 from bench.rows import Row, Spread, markdown_table
+from comfyui_runtime.in_process.comfy import read_source
 
 pytestmark = pytest.mark.slow
 
@@ -23,12 +24,12 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_one_command_prints_a_table_and_writes_the_numbers(tmp_path):
+def test_one_command_prints_a_table_and_writes_the_numbers(tmp_path, comfyui_dir):
     done = bench("encoding", "between_jobs", "--quick", f"--json={tmp_path / 'bench.json'}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("| measured | ours | compared with | ratio | goal |")
     report = json.loads((tmp_path / "bench.json").read_text())
-    assert report["before"]["versions"]["comfyui"] == "0.3.75"
+    assert report["before"]["versions"]["comfyui"] == read_source(comfyui_dir).version
     assert {row["group"] for row in report["rows"]} == {"encoding, 1024 px", "between jobs"}
     assert all(row["ours"]["median"] > 0 for row in report["rows"])
 

@@ -3,7 +3,8 @@
 Its messages about a run, which a server elsewhere sends too, are read in
 :mod:`comfyui_runtime.run.messages`.
 
-Checked against ComfyUI 0.3.75. ComfyUI is a program rather than a library: its modules are
+What differs between releases is found by looking at what is there, never by a release's number.
+ComfyUI is a program rather than a library: its modules are
 top-level names (``nodes``, ``execution``, ``server`` …) found through ``sys.path``, and they read
 their options from ``sys.argv`` when first imported. Hence imports by name.
 """
@@ -52,6 +53,7 @@ from comfyui_runtime.in_process.comfy.folders import (
 from comfyui_runtime.in_process.comfy.node_files import (
     LoopRunner,
     index_core_nodes,
+    is_indexed,
     load_core_nodes,
     load_node_pack,
     outside_inference,
@@ -59,13 +61,13 @@ from comfyui_runtime.in_process.comfy.node_files import (
     run_prestartup_script,
 )
 from comfyui_runtime.in_process.comfy.server import RunEvents, make_server
-from comfyui_runtime.in_process.comfy.source import SUPPORTED_VERSION, check_source
+from comfyui_runtime.in_process.comfy.source import Source, check_source, read_source
 
 __all__ = [
-    "SUPPORTED_VERSION",
     "Executor",
     "LoopRunner",
     "RunEvents",
+    "Source",
     "add_model_dirs",
     "check_source",
     "checks_itself",
@@ -81,6 +83,7 @@ __all__ = [
     "input_specs",
     "install_progress_hook",
     "interrupt",
+    "is_indexed",
     "is_output_class",
     "load_core_nodes",
     "load_failure",
@@ -98,6 +101,7 @@ __all__ = [
     "paid_class_names",
     "parse_arguments",
     "raise_interrupted",
+    "read_source",
     "register_nodes",
     "run_prestartup_script",
     "set_folders",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import io
@@ -41,6 +42,8 @@ _LAZY_MODULES = (
     "torch.distributed.tensor",
 )
 
+_NO_API_NODES = ("--disable-partner-nodes", "--disable-api-nodes")
+
 _VRAM_FLAGS: dict[VramMode, tuple[str, ...]] = {
     "auto": (),
     "high": ("--highvram",),
@@ -58,11 +61,16 @@ def make_imports_lazy(events: RunEvents) -> None:
 
 
 def command_line(options: BootOptions, web_root: Path) -> list[str]:
-    """Return the arguments for ComfyUI's own parser.
+    """Return the arguments for ComfyUI's own parser, of which releases know different ones.
 
     Args:
         web_root: An empty folder; it keeps ComfyUI from looking for its front end.
     """
+    known = known_options(options.comfyui_dir)
+
+    def first_known(*flags: str) -> list[str]:
+        return [flag for flag in flags if flag in known][:1]
+
     return [
         "--base-directory",
         str(options.base_dir),
@@ -74,12 +82,28 @@ def command_line(options: BootOptions, web_root: Path) -> list[str]:
         "--disable-metadata",
         "--preview-method",
         "latent2rgb" if options.previews else "none",
-        *(() if options.api_nodes else ("--disable-api-nodes",)),
+        *([] if options.api_nodes else first_known(*_NO_API_NODES)),
+        # ComfyUI would look through its folders for a database that is not kept.
+        *first_known("--disable-assets-autoscan"),
         *(("--cpu",) if options.device == "cpu" else ()),
-        *(_VRAM_FLAGS[options.vram_mode]),
+        *first_known(*_VRAM_FLAGS[options.vram_mode]),
         *(("--cache-lru", str(options.cache_lru)) if options.cache_lru else ()),
         *options.extra_args,
     ]
+
+
+def known_options(comfyui_dir: Path) -> frozenset[str]:
+    """Return the options that ComfyUI's parser declares, such as ``--cpu``; nothing is imported."""
+    tree = ast.parse((comfyui_dir / "comfy" / "cli_args.py").read_bytes())
+    return frozenset(
+        argument.value
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr == "add_argument"
+        for argument in call.args
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+    )
 
 
 def parse_arguments(argv: list[str]) -> None:

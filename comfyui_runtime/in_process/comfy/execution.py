@@ -50,7 +50,13 @@ def install_progress_hook(hook: OnStep) -> None:
             progress.get_progress_state().update_progress(node_id, value, total, preview)
         hook(value, total, preview[1] if preview else None, node_id)
 
-    importlib.import_module("comfy.utils").set_progress_bar_global_hook(on_step)
+    utils: Any = importlib.import_module("comfy.utils")
+    utils.set_progress_bar_global_hook(on_step)
+    # Newer releases tell of a step only so often, for their web page's sake; every step is a place
+    # where a job can be stopped.
+    for limit in ("PROGRESS_THROTTLE_MIN_INTERVAL", "PROGRESS_THROTTLE_MIN_PERCENT"):
+        if hasattr(utils, limit):
+            setattr(utils, limit, 0)
 
 
 class Executor:
@@ -85,9 +91,9 @@ def make_executor(server: RunEvents, cache_lru: int) -> Executor:
     """
     execution = importlib.import_module("execution")
     kind = execution.CacheType.LRU if cache_lru else execution.CacheType.CLASSIC
-    return Executor(
-        execution.PromptExecutor(server, cache_type=kind, cache_args={"lru": cache_lru, "ram": 0})
-    )
+    # Each release reads the sizes that it knows.
+    sizes = {"lru": cache_lru, "ram": 0, "ram_inactive": 0}
+    return Executor(execution.PromptExecutor(server, cache_type=kind, cache_args=sizes))
 
 
 def validate(prompt_id: str, prompt: dict[str, Any]) -> tuple[Refusal | None, list[NodeId]]:

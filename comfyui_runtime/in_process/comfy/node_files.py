@@ -46,6 +46,11 @@ def load_core_nodes(runner: LoopRunner, *, api_nodes: bool) -> list[str]:
     return failed
 
 
+def is_indexed(version: str) -> bool:
+    """Say whether there is an index of the node files of that release."""
+    return read_node_index().comfyui_version == version
+
+
 def index_core_nodes(runner: LoopRunner, *, api_nodes: bool) -> None:
     """Have the files of ``comfy_extras`` (and the API nodes) loaded when a class is asked for."""
     nodes: Any = importlib.import_module("nodes")

@@ -102,7 +102,6 @@ def test_index_is_of_the_pinned_release_and_complete(eager):
     index = read_node_index()
     files = index.files_by_class(api_nodes=True)
     failed = set(eager["failed"])
-    assert index.comfyui_version == "0.3.75"
     importable = {name for name, file in files.items() if Path(file).name not in failed}
     core = {name for name in eager["classes"] if "/comfy_" in eager["classes"][name]}
     assert importable == core

@@ -23,6 +23,7 @@ from comfyui_runtime.errors import (
     OutOfMemoryError,
     ServerUnreachableError,
 )
+from comfyui_runtime.in_process.comfy import read_source
 from comfyui_runtime.remote.runtime import ServerRuntime
 from comfyui_runtime.run.cancellation import Cancellation
 from comfyui_runtime.run.outputs import FileOutput
@@ -43,8 +44,8 @@ def relay(server_url):
     relay.close()
 
 
-def test_picture_comes_out_as_the_nodes_made_it(runtime, photo):
-    assert runtime.comfyui_version() == "0.3.75"
+def test_picture_comes_out_as_the_nodes_made_it(runtime, photo, comfyui_dir):
+    assert runtime.comfyui_version() == read_source(comfyui_dir).version
     assert_next_job_runs(runtime, photo)
     assert runtime.busy_seconds > 0
     assert not runtime.broken
@@ -52,8 +53,8 @@ def test_picture_comes_out_as_the_nodes_made_it(runtime, photo):
 
 def test_results_are_left_in_no_folder_of_the_servers_user(runtime, photo, server_base_dir):
     run(runtime, chain(photo, "ImageInvert"))
-    assert list((server_base_dir / "output").iterdir()) == []
-    assert list((server_base_dir / "input").iterdir()) == []
+    left = [path for name in ("output", "input") for path in (server_base_dir / name).rglob("*")]
+    assert [path for path in left if path.is_file()] == []
 
 
 def test_alpha_reaches_the_graph_as_the_mask_that_loadimage_gives(runtime):
@@ -73,7 +74,9 @@ def test_alpha_reaches_the_graph_as_the_mask_that_loadimage_gives(runtime):
 def test_progress_comes_per_node_and_per_step_and_never_falls(runtime, photo):
     seen = []
     result = run(runtime, chain(photo, "TestSteps", steps=4, seconds=0.01), seen.append)
-    assert [event.step for event in seen if event.class_type == "TestSteps"] == [0, 1, 2, 3, 4]
+    steps = [event.step for event in seen if event.class_type == "TestSteps"]
+    assert steps == sorted(steps)
+    assert {0, 1, 4} <= set(steps), "newer servers leave some out"
     fractions = [event.fraction for event in seen]
     assert fractions == sorted(fractions)
     assert set(result.node_seconds) == {"1", "2", "3"}
@@ -135,7 +138,7 @@ def test_cancellation_stops_a_running_job_and_the_next_one_runs(runtime, photo):
 
     def cancel_at_third_step(event):
         steps.append(event.step)
-        if event.step == 3:
+        if event.step >= 3:
             cancellation.cancel()
 
     patched = chain(photo, "TestSteps", steps=1000, seconds=0.05)
@@ -232,7 +235,7 @@ def test_job_goes_on_when_the_socket_is_lost_while_it_runs(relay, photo):
     cut = threading.Event()
 
     def cut_at_second_step(event):
-        if event.step == 2 and not cut.is_set():
+        if event.step >= 2 and not cut.is_set():
             cut.set()
             relay.cut_web_sockets()
 
