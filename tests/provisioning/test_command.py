@@ -34,7 +34,7 @@ def test_help_names_every_profile_step_option_and_variable(project):
         (["--fast"], "unknown profile or option: --fast"),
         (["--only", "torch,pizza"], "unknown step: pizza; the steps are: torch comfyui"),
         (["--only"], "--only needs a value"),
-        (["--comfyui-source", "svn"], "--comfyui-source must be auto, git or wheel, not svn"),
+        (["--comfyui-source", "svn"], "--comfyui-source must be auto, git or pypi, not svn"),
     ],
 )
 def test_a_wrong_argument_is_an_error_that_changes_nothing(project, arguments, message):

@@ -21,7 +21,7 @@ def _comfyui(project):
     project.write(".comfyui/src/ComfyUI/comfyui_version.py", '__version__ = "0.3.75"\n')
     project.write(
         ".comfyui/src/ComfyUI/requirements.txt",
-        "comfyui-frontend-package==1.32.9\ntorchaudio\nshared\n",
+        "comfyui-frontend-package==1.32.9\nshared\n",
     )
 
 
@@ -164,7 +164,7 @@ def test_packs_are_resolved_together_under_the_constraints(
     assert versions["tool-a"] == "1.0"
     assert versions["opencv-python-headless"] == "4.14.0"
     assert versions["onnxruntime"] == "1.31.1"
-    assert not {"opencv-python", "mediapipe", "torchaudio"} & set(versions)
+    assert not {"opencv-python", "mediapipe"} & set(versions)
     again = project.run("all", *NODES)
     assert "requirements present" in again.stdout
 
