@@ -14,6 +14,8 @@ from comfyui_runtime.workflow.graph import Graph, Link, Node, as_link
 from ghibli_classic.node_definitions import WILDCARD, Definition, Input
 
 # Left by the upload button of ComfyUI's web page, which writes it into the graphs it exports.
+# ComfyUI leaves out what a class does not declare.
+INPUTS_OF_NEWER_RELEASES = frozenset({"resolution_steps"})
 FRONT_END_INPUTS = frozenset({"choose image to upload"})
 
 _PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
@@ -55,7 +57,7 @@ def _of_node(
         declared = definition.inputs.get(name)
         link = as_link(value)
         if declared is None:
-            if name not in FRONT_END_INPUTS:
+            if name not in FRONT_END_INPUTS | INPUTS_OF_NEWER_RELEASES:
                 yield f"{name} is not declared"
         elif link is None:
             yield from (f"{name} {problem}" for problem in _of_constant(value, declared, folders))
