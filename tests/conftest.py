@@ -23,11 +23,30 @@ from comfyui_runtime.in_process.options import BootOptions
 from comfyui_runtime.in_process.runtime import InProcessRuntime
 from comfyui_runtime.workflow.images import PixelImage
 
+# What a ComfyUI release must pass to be called proved.
+CONTRACT = tuple(
+    TESTS / name
+    for name in (
+        "comfyui_runtime/in_process",
+        "comfyui_runtime/remote",
+        "ghibli_classic/test_graph.py",
+        "test_illustrate.py",
+        "wd14_tags",
+    )
+)
+
 NODE_PACKS = (PROJECT / "node_packs", TESTS / "node_packs")
 
 # How long an example takes on a busy machine says nothing about the code.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(item.path.is_relative_to(part) for part in CONTRACT):
+            item.add_marker(pytest.mark.contract)
 
 
 @dataclass(frozen=True)
