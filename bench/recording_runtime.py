@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from comfyui_runtime.run.cancellation import Cancellation
     from comfyui_runtime.run.progress import OnProgress
     from comfyui_runtime.run.runtime import RunResult, Runtime
@@ -35,6 +37,10 @@ class RecordingRuntime:
     def node_classes(self) -> frozenset[str] | None:
         """As the other runtime says."""
         return self._runtime.node_classes()
+
+    def node_definitions(self, class_types: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """As the other runtime says."""
+        return self._runtime.node_definitions(class_types)
 
     def run(
         self,

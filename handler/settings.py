@@ -77,8 +77,10 @@ class Settings(BaseSettings):
     """Node outputs kept from job to job, counted in nodes; 0 keeps those of the last graph."""
     comfyui_args: str = Field("", validation_alias=_env("COMFYUI_ARGS"))
     """Further options of ComfyUI's command line, such as --fp32-vae."""
-    api_nodes: bool = Field(False, validation_alias=_env("COMFYUI_API_NODES"))
-    """Whether to load the node classes that call paid services of others."""
+    api_nodes: bool | None = Field(None, validation_alias=_env("COMFYUI_API_NODES"))
+    """Whether to load nodes that call paid services; if unset, where events may bring graphs."""
+    comfy_org_api_key: SecretStr | None = Field(None, validation_alias=_env("COMFY_ORG_API_KEY"))
+    """Key of Comfy.org for those nodes, which has them loaded; an event may bring its own."""
     previews: bool | None = Field(None, validation_alias=_env("COMFYUI_PREVIEWS"))
     """Whether samplers make a preview picture per step; if unset, only the HTTP server's do."""
     comfyui_server_url: str | None = Field(
@@ -101,6 +103,18 @@ class Settings(BaseSettings):
     """Bytes of the requests of jobs that wait, their photos included, before the answer is 429."""
     stop_grace: float = Field(30.0, gt=0, validation_alias=_env("STOP_GRACE_SECONDS"))
     """Seconds that a node has to stop when told to, before the worker is replaced."""
+
+    # Graphs of callers
+    caller_graphs: Literal["off", "on"] | None = Field(None, validation_alias=_env("CALLER_GRAPHS"))
+    """Whether events may bring a graph; if unset, on for RunPod and where API_TOKEN is set."""
+    caller_graph_allow: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("*",), validation_alias=_env("CALLER_GRAPH_ALLOW")
+    )
+    """Node classes (patterns, comma separated) for them; a class named in full is never refused."""
+    caller_graph_deny: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), validation_alias=_env("CALLER_GRAPH_DENY")
+    )
+    """Node classes (patterns, comma separated) that they may not have; it wins over the former."""
 
     # Inputs
     input_max_bytes: int = Field(32 * 1024 * 1024, gt=0, validation_alias=_env("INPUT_MAX_BYTES"))
@@ -213,11 +227,23 @@ class Settings(BaseSettings):
     job_records_dir: Path | None = Field(None, validation_alias=_env("JOB_RECORDS_DIR"))
     """Folder for records of the HTTP server's jobs that outlive it; else RESULTS_DIR/.jobs."""
 
+    # RunPod, by the names that worker-comfyui gave them
+    refresh_worker: bool = Field(False, validation_alias=_env("REFRESH_WORKER"))
+    """Whether the RunPod worker is replaced after each job; it then takes one at a time."""
+    serve_api_locally: bool = Field(False, validation_alias=_env("SERVE_API_LOCALLY"))
+    """Whether the RunPod worker answers on its own port 8000, for trying, and takes no jobs."""
+    network_volume_debug: bool = Field(False, validation_alias=_env("NETWORK_VOLUME_DEBUG"))
+    """Whether the start logs what the models folders hold."""
+
     # Logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", validation_alias=_env("LOG_LEVEL")
     )
     """Least severe records that are logged."""
+    comfy_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] | None = Field(
+        None, validation_alias=_env("COMFY_LOG_LEVEL")
+    )
+    """The same for the records of ComfyUI, of node packs and of libraries; else LOG_LEVEL."""
     log_format: Literal["auto", "json", "text"] = Field("auto", validation_alias=_env("LOG_FORMAT"))
     """json is one object per line; auto is text on a terminal and json elsewhere."""
 
@@ -229,6 +255,8 @@ class Settings(BaseSettings):
         "cors_origins",
         "allowed_hosts",
         "ready_workflows",
+        "caller_graph_allow",
+        "caller_graph_deny",
         mode="before",
     )
     @classmethod
@@ -250,6 +278,11 @@ class Settings(BaseSettings):
             )
         return token
 
+    @field_validator("comfy_log_level", mode="before")
+    @classmethod
+    def _upper_case(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
     @field_validator("comfyui_args")
     @classmethod
     def _can_be_split(cls, value: str) -> str:
@@ -260,6 +293,26 @@ class Settings(BaseSettings):
                 "arguments", "cannot be split into arguments: {problem}", {"problem": str(error)}
             ) from error
         return value
+
+    @property
+    def takes_caller_graphs(self) -> bool:
+        """Whether events may bring a graph; without ``caller_graphs``, where callers have a key."""
+        if self.caller_graphs is None:
+            return self.api_token is not None
+        return self.caller_graphs == "on"
+
+    @property
+    def loads_api_nodes(self) -> bool:
+        """Whether to load the nodes of paid services: asked for, or there may be a key."""
+        if self.api_nodes is None:
+            return self.takes_caller_graphs or self.comfy_org_api_key is not None
+        return self.api_nodes
+
+    def with_trusted_callers(self) -> Self:
+        """Return the settings for callers who proved themselves before: graphs are on if unset."""
+        if self.caller_graphs is not None:
+            return self
+        return self.model_copy(update={"caller_graphs": "on"})
 
     @property
     def listen_address(self) -> str:

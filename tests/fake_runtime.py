@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -86,6 +87,10 @@ class FakeRuntime:
 
     def node_classes(self) -> frozenset[str] | None:
         return self.classes
+
+    def node_definitions(self, class_types: Iterable[str]) -> dict[str, dict[str, Any]]:
+        del class_types
+        return {}
 
     def wait_for_runs(self, count: int, timeout: float = 10.0) -> None:
         """Return once that many runs have started."""

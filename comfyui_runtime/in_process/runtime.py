@@ -8,7 +8,7 @@ import time
 import uuid
 from concurrent.futures import CancelledError as FutureCancelledError
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.errors import WorkerBrokenError
 from comfyui_runtime.in_process import comfy
@@ -20,10 +20,11 @@ from comfyui_runtime.in_process.watch import InProcessWatch
 from comfyui_runtime.in_process.watchdog import Watchdog
 from comfyui_runtime.run.outputs import clear_scratch, collect_outputs, read_scratch_file
 from comfyui_runtime.run.picture_nodes import with_picture_nodes
-from comfyui_runtime.run.runtime import RunResult
+from comfyui_runtime.run.runtime import RunResult, extra_data
 from comfyui_runtime.workflow.graph import Node
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -137,6 +138,10 @@ class InProcessRuntime:
         """Return the ``class_type`` of every node class that graphs can name."""
         return comfy.node_class_names()
 
+    def node_definitions(self, class_types: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return what node classes declare; see :class:`comfyui_runtime.run.runtime.Runtime`."""
+        return comfy.node_definitions(class_types, mark_model_folders=False)
+
     def close(self, timeout: float = 10.0) -> None:
         """Let queued runs end and stop the thread; wait at most ``timeout`` seconds."""
         self._thread.stop(timeout)
@@ -182,7 +187,9 @@ class InProcessRuntime:
                 validated = time.perf_counter()
                 self._watch = watch
                 try:
-                    last_event = self._executor.run(run_id, graph.to_api(), outputs_to_run)
+                    last_event = self._executor.run(
+                        run_id, graph.to_api(), outputs_to_run, extra_data(patched)
+                    )
                 except Exception:
                     raise
                 except BaseException as error:

@@ -136,9 +136,19 @@ class ServerClient:
         path = f"{stored.subfolder}/{stored.name}" if stored.subfolder else stored.name
         return f"{path} [{stored.type}]"
 
-    def queue(self, prompt: Mapping[NodeId, Any], run_id: str) -> Validation:
+    def queue(
+        self,
+        prompt: Mapping[NodeId, Any],
+        run_id: str,
+        extra_data: Mapping[str, Any] | None = None,
+    ) -> Validation:
         """Queue a graph in API format, its events to go to the socket opened under ``run_id``."""
-        body = {"prompt": prompt, "prompt_id": run_id, "client_id": run_id}
+        body = {
+            "prompt": prompt,
+            "prompt_id": run_id,
+            "client_id": run_id,
+            "extra_data": dict(extra_data or {}),
+        }
         response = self._call("POST", "/prompt", json=body, allowed=HTTPStatus.BAD_REQUEST)
         return _parsed(Validation, response)
 
@@ -165,6 +175,11 @@ class ServerClient:
         """Return how a node class declares itself, or ``None`` if there is no such class."""
         path = f"/object_info/{quote(class_type, safe='')}"
         return self._get(path, dict[str, NodeInfo]).get(class_type)
+
+    def node_definition(self, class_type: str) -> dict[str, Any] | None:
+        """Return all that a node class declares, or ``None`` if there is no such class."""
+        path = f"/object_info/{quote(class_type, safe='')}"
+        return self._get(path, dict[str, dict[str, Any]]).get(class_type)
 
     def _get(self, path: str, shape: type[_Shape]) -> _Shape:
         return _parsed(shape, self._call("GET", path))

@@ -25,13 +25,13 @@ from comfyui_runtime.run.check import check_nodes, raise_refusal
 from comfyui_runtime.run.messages import first_refusal, last_event
 from comfyui_runtime.run.outputs import FileOutput, ImageOutput, Output, collect_outputs
 from comfyui_runtime.run.picture_nodes import PICTURE_OUTPUTS, with_picture_nodes
-from comfyui_runtime.run.runtime import RunResult
+from comfyui_runtime.run.runtime import RunResult, extra_data
 from comfyui_runtime.run.watch import RunWatch
 from comfyui_runtime.workflow.graph import Node
 from comfyui_runtime.workflow.images import PixelImage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from comfyui_runtime.remote.client import RunRecord
     from comfyui_runtime.run.cancellation import Cancellation
@@ -69,6 +69,16 @@ class ServerRuntime:
 
     def node_classes(self) -> None:
         """Return nothing: a server tells its classes only with all their inputs, in megabytes."""
+
+    def node_definitions(self, class_types: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return what node classes declare; see :class:`comfyui_runtime.run.runtime.Runtime`.
+
+        Raises:
+            ServerUnreachableError: The server does not answer.
+        """
+        with ServerClient(self._address) as client:
+            found = {name: client.node_definition(name) for name in dict.fromkeys(class_types)}
+        return {name: definition for name, definition in found.items() if definition is not None}
 
     def comfyui_version(self) -> str:
         """Return the server's ComfyUI version.
@@ -109,7 +119,12 @@ class ServerRuntime:
             graph = with_picture_nodes(patched, run_id, _ServerPictures(client, catalog))
             check_nodes(graph, catalog, patched.node_packs)
             with ServerSocket(self._address, run_id) as socket:
-                self._queue(graph, catalog, client, run_id)
+                answer = client.queue(graph.to_api(), run_id, extra_data(patched))
+                if answer.node_errors and answer.error is None:
+                    # ComfyUI would run the valid outputs; any node's error is the graph's.
+                    client.stop(run_id)
+                refusal = first_refusal(answer.error, answer.node_errors)
+                raise_refusal(graph, catalog, refusal)
                 queued = time.perf_counter()
                 run = ServerRun(run_id, client, socket, watch)
                 record = wait_for_end(run, cancellation, self._stop_grace)
@@ -127,14 +142,6 @@ class ServerRuntime:
             run_seconds=run_seconds,
             queue_seconds=max(0.0, ended - queued - run_seconds),
         )
-
-    @staticmethod
-    def _queue(graph: Graph, catalog: ServerCatalog, client: ServerClient, run_id: str) -> None:
-        answer = client.queue(graph.to_api(), run_id)
-        if answer.node_errors and answer.error is None:
-            # ComfyUI would run the valid outputs; any node's error is the graph's.
-            client.stop(run_id)
-        raise_refusal(graph, catalog, first_refusal(answer.error, answer.node_errors))
 
 
 class _ServerPictures:

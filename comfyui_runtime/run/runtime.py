@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from comfyui_runtime.run.cancellation import Cancellation
     from comfyui_runtime.run.outputs import Output
     from comfyui_runtime.run.progress import OnProgress
@@ -55,6 +57,13 @@ class Runtime(Protocol):
         """
         ...
 
+    def node_definitions(self, class_types: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return what node classes declare, in the shape of ComfyUI's ``/object_info``.
+
+        Classes that are not there are left out. Safe while a graph runs.
+        """
+        ...
+
     @property
     def broken(self) -> bool:
         """Whether no further run is possible and the worker must be replaced."""
@@ -64,3 +73,9 @@ class Runtime(Protocol):
     def busy_seconds(self) -> float:
         """Seconds that the device has worked so far."""
         ...
+
+
+def extra_data(patched: PatchedGraph) -> dict[str, Any]:
+    """Return what ComfyUI hands nodes beside a graph: the key of Comfy.org, if there is one."""
+    key = patched.comfy_org_api_key
+    return {} if key is None else {"api_key_comfy_org": key}

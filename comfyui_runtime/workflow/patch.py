@@ -38,12 +38,14 @@ class PatchedGraph:
         images: For each node that loads an image of the caller's, that image.
         models: The model files that nodes of this graph load, as the manifest describes them.
         node_packs: For each node class that is not ComfyUI's own, the pack that defines it.
+        comfy_org_api_key: For nodes that call paid services; a secret.
     """
 
     graph: Graph
     images: Mapping[NodeId, PixelImage]
     models: tuple[ModelUse, ...] = ()
     node_packs: Mapping[str, str] = field(default_factory=dict)
+    comfy_org_api_key: str | None = field(default=None, repr=False)
 
 
 def patch(

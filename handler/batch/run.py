@@ -179,7 +179,7 @@ def _check_job_input(settings: Settings, job_input: Mapping[str, Any]) -> None:
     if "workflow" not in job_input:
         raise EventError("Say with --workflow what is to be done with the photos.")
     event = {"input": {**job_input, "image": _SOME_PHOTO}}
-    read_request(event, JobId.new(), settings.workflows_dir)
+    read_request(event, JobId.new(), settings)
 
 
 def _results_address(settings: Settings, job_input: Mapping[str, Any]) -> str:

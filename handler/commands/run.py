@@ -51,31 +51,38 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def execute(args: argparse.Namespace) -> int:
     """Run the event."""
     event = event_of(args)
-    settings = settings_of(args)
+    # Whoever starts a process here may run any graph in it.
+    settings = settings_of(args).with_trusted_callers()
     from comfyui_runtime.errors import ServiceError
     from handler.contract.job_id import job_id_of
     from handler.contract.response import Success, failure
-    from handler.job.request import read_request
+    from handler.contract.worker_comfyui import shape_of
+    from handler.job.request import needs_runtime, read_request
 
     job_id = job_id_of(event)
     try:
         # ComfyUI takes seconds to start: not for an event that cannot be carried out.
-        request = read_request(event, job_id, settings.workflows_dir)
+        request = None if needs_runtime(event) else read_request(event, job_id, settings)
     except ServiceError as error:
-        _print(failure(job_id, error))
+        _print(failure(job_id, error).shaped(shape_of(event)))
         return 1
 
     from handler.job.start import start
 
     function = start(settings)
-    with _ProgressBar() as progress:
-        response = function.invoke(request, on_progress=progress)
+    if request is None:
+        response = function.answer(event)
+    else:
+        with _ProgressBar() as progress:
+            response = function.invoke(request, on_progress=progress)
     _print(response)
     return 0 if isinstance(response, Success) else 1
 
 
 def _print(response: Response) -> None:
-    print(json.dumps(response.to_json(), indent=2, ensure_ascii=False))
+    from handler.contract.answer import answer_of
+
+    print(json.dumps(answer_of(response), indent=2, ensure_ascii=False))
 
 
 def event_of(args: argparse.Namespace) -> object:

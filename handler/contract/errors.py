@@ -19,6 +19,13 @@ class EventError(ServiceError):
     http_status = 422
 
 
+class GraphRefusedError(ServiceError):
+    """The event brings a graph, and the worker takes none, or not one with such nodes."""
+
+    code = "graph_refused"
+    http_status = 403
+
+
 class InputError(ServiceError):
     """An input image cannot be used."""
 

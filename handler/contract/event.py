@@ -5,23 +5,35 @@ The models here are the public contract. ``parse_event`` is the only way in.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
+    SecretStr,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from handler.contract.errors import EventError
+from handler.contract.worker_comfyui import (
+    MOST_OF_A_FILE_NAME,
+    URL_SECONDS,
+    Shape,
+    WorkerInput,
+    input_of,
+    shape_of,
+)
 
 DEFAULT_IMAGE = "image"
 _MOST_PROBLEMS = 20
 _MOST_OF_A_NAME = 100
+_KEY = "comfy_org_api_key"
 
 
 def _scalar(value: object) -> object:
@@ -33,8 +45,36 @@ def _scalar(value: object) -> object:
     return value
 
 
+def _workflow(value: object) -> object:
+    """Refuse what is neither a name nor a graph as one problem, not as one per type."""
+    if isinstance(value, dict) and value:
+        return value
+    if isinstance(value, str) and 0 < len(value) <= _MOST_OF_A_NAME:
+        return value
+    raise PydanticCustomError(
+        "workflow",
+        "Input should be the name of a workflow (1 to {most} characters) or a graph",
+        {"most": _MOST_OF_A_NAME},
+    )
+
+
 ParamValue = Annotated[bool | int | float | str, BeforeValidator(_scalar)]
 Name = Annotated[str, Field(min_length=1, max_length=_MOST_OF_A_NAME)]
+# Of a graph in the event, images have the names of files.
+ImageName = Annotated[str, Field(min_length=1, max_length=MOST_OF_A_FILE_NAME)]
+GraphData = dict[str, Any]
+WorkflowOrGraph = Annotated[
+    str | GraphData,
+    BeforeValidator(_workflow),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1, "maxLength": _MOST_OF_A_NAME},
+                {"type": "object", "minProperties": 1},
+            ]
+        }
+    ),
+]
 
 
 class _Strict(BaseModel):
@@ -85,21 +125,28 @@ class Output(_Strict):
 class JobInput(_Strict):
     """The ``input`` of an event."""
 
-    workflow: Name = Field(description="Name of an installed workflow.")
+    workflow: WorkflowOrGraph = Field(
+        description="Name of an installed workflow, or, where CALLER_GRAPHS is on, a graph in "
+        "ComfyUI's API format or as its editor saves it."
+    )
     image: str | None = Field(
         None,
         min_length=1,
         description="The photo: http(s) URL, data URI, bare base64, or s3://bucket/key.",
     )
-    images: dict[Name, Annotated[str, Field(min_length=1)]] = Field(
+    images: dict[ImageName, Annotated[str, Field(min_length=1)]] = Field(
         default_factory=dict,
-        description="Named images, for workflows that take more than one.",
+        description="Named images, for workflows that take more than one; of a graph, by the file "
+        "names that its nodes load.",
     )
     params: dict[Name, ParamValue] = Field(
         default_factory=dict,
         description="The workflow's parameters; see `python -m handler workflows`.",
     )
     output: Output = Field(default_factory=Output)
+    comfy_org_api_key: SecretStr | None = Field(
+        None, description="Key of Comfy.org for nodes that call paid services; never logged."
+    )
 
     @model_validator(mode="after")
     def _one_way_to_give_the_image(self) -> JobInput:
@@ -130,19 +177,65 @@ class Event(_Strict):
         description="The job's id; made up where the platform gives none.",
     )
     input: JobInput
+    _shape: Shape = PrivateAttr("own")
+
+    @property
+    def shape(self) -> Shape:
+        """Whose contract the event follows."""
+        return self._shape
 
 
-def parse_event(event: object) -> Event:
-    """Validate an event.
+class _WorkerEvent(_Strict):
+    """An event of worker-comfyui's; see :mod:`handler.contract.worker_comfyui`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str | None = Field(None, min_length=1, max_length=200)
+    input: WorkerInput
+
+    def to_event(self, *, has_bucket: bool) -> Event:
+        """Return the event in this project's terms."""
+        output = Output(
+            delivery="url" if has_bucket else "base64",
+            expires_in=URL_SECONDS,
+            embed_workflow=True,
+        )
+        job_input = JobInput(
+            workflow=self.input.workflow,
+            images=self.input.named_images,
+            output=output,
+            comfy_org_api_key=self.input.comfy_org_api_key,
+        )
+        event = Event(id=self.id, input=job_input)
+        event._shape = "worker-comfyui"  # noqa: SLF001 - of a class of this module
+        return event
+
+
+def without_secrets(event: object) -> object:
+    """Return an event that may be written down: without the caller's key."""
+    given = input_of(event)
+    if not (isinstance(event, dict) and isinstance(given, dict) and _KEY in given):
+        return event
+    return {**event, "input": {name: value for name, value in given.items() if name != _KEY}}
+
+
+def parse_event(event: object, *, has_bucket: bool = False) -> Event:
+    """Validate an event, of this project's contract or of worker-comfyui's.
 
     Args:
         event: Decoded JSON.
+        has_bucket: Whether there is a bucket: events of worker-comfyui's do not say how their
+            results are handed over.
 
     Raises:
         EventError: The event is not of the documented shape; ``details["problems"]`` lists each
             field and what is wrong with it. Values are not repeated: they may be images.
     """
     try:
+        if isinstance(event, dict) and isinstance(event.get("input"), str):
+            event = {**event, "input": input_of(event)}
+        if shape_of(event) == "worker-comfyui":
+            return _WorkerEvent.model_validate(event).to_event(has_bucket=has_bucket)
         return Event.model_validate(event)
     except ValidationError as error:
         problems = [

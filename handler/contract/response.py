@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from handler.contract.worker_comfyui import Shape
 
 if TYPE_CHECKING:
     from comfyui_runtime.errors import ServiceError
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 # A field with a default is in every response nevertheless, and the schema says so.
 _ALWAYS_COMPLETE = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
+
+_SHAPE: Any = Field("own", exclude=True)
 
 _GIVEN_ID = Field(
     None,
@@ -35,6 +39,9 @@ class OutputFile(BaseModel):
         None, description="The object's key in the bucket, or path in the folder."
     )
     node_id: str = Field(description="The output node of the workflow that made it.")
+    filename: str | None = Field(
+        None, description="The name that the node gives its file; null where it is not known."
+    )
     content_type: str
     width: int | None = Field(description="Pixels; null where the file is not an image.")
     height: int | None = Field(description="Pixels; null where the file is not an image.")
@@ -76,9 +83,14 @@ class Success(BaseModel):
     warnings: list[str] = Field(
         default_factory=list, description="What went wrong without failing the job."
     )
+    shape: Shape = _SHAPE
+
+    def shaped(self, shape: Shape) -> Self:
+        """Return the response that is answered in a shape."""
+        return self if shape == self.shape else self.model_copy(update={"shape": shape})
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON data."""
+        """Return JSON data, in this project's own shape."""
         return self.model_dump(mode="json", by_alias=True)
 
 
@@ -104,9 +116,14 @@ class Failure(BaseModel):
     error: ErrorBody
     http_status: int = Field(exclude=True)
     replace_worker: bool = Field(default=False, exclude=True)
+    shape: Shape = _SHAPE
+
+    def shaped(self, shape: Shape) -> Self:
+        """Return the response that is answered in a shape."""
+        return self if shape == self.shape else self.model_copy(update={"shape": shape})
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON data."""
+        """Return JSON data, in this project's own shape."""
         return self.model_dump(mode="json")
 
 

@@ -17,6 +17,7 @@ from comfyui_runtime.workflow.parameters import (
 )
 from handler.contract.event import DEFAULT_IMAGE, Event
 from handler.contract.response import Response
+from handler.contract.worker_comfyui import WorkerInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +27,20 @@ if TYPE_CHECKING:
 
 
 def event_schema() -> dict[str, Any]:
-    """Return the JSON Schema of an event, whatever its workflow."""
+    """Return the JSON Schema of an event, whatever its workflow, and whosever contract it follows.
+
+    An ``input`` that is a JSON text is not looked into.
+    """
+    schema = _own_event_schema()
+    worker = WorkerInput.model_json_schema()
+    schema["$defs"] |= worker.pop("$defs") | {"WorkerInput": worker}
+    own = schema["properties"]["input"]
+    text = {"type": "string", "contentMediaType": "application/json"}
+    schema["properties"]["input"] = {"anyOf": [own, {"$ref": "#/$defs/WorkerInput"}, text]}
+    return schema
+
+
+def _own_event_schema() -> dict[str, Any]:
     return Event.model_json_schema()
 
 
@@ -37,7 +51,7 @@ def response_schema() -> dict[str, Any]:
 
 def workflow_event_schema(workflow: Workflow) -> dict[str, Any]:
     """Return the JSON Schema of an event for one workflow: its images, its parameters' bounds."""
-    schema = event_schema()
+    schema = _own_event_schema()
     job_input = schema["$defs"]["JobInput"]
     properties = job_input["properties"]
     properties["workflow"] = {"const": workflow.name, "description": workflow.manifest.description}

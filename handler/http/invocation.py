@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import Response as HttpResponse
 
 from comfyui_runtime.errors import CancelledError, ServiceError
+from handler.contract.answer import answer_of
 from handler.contract.job_id import job_id_of
 from handler.contract.response import Failure, failure
+from handler.contract.worker_comfyui import shape_of
 from handler.http.body import read_json
 from handler.http.refusals import error_headers
 from handler.http.results import with_whole_urls
@@ -60,7 +63,8 @@ async def run_job(request: Request, service: Service, event: object, job_id: Job
         job = await service.jobs.submit(event, job_id, detached=False)
         return await wait_for_end(request, service, job)
     except ServiceError as error:
-        return failure(job_id, without_paths(error, service.settings))
+        refused = failure(job_id, without_paths(error, service.settings))
+        return refused.shaped(shape_of(event))
 
 
 async def wait_for_end(
@@ -101,9 +105,11 @@ def answer(request: Request, service: Service, response: Response) -> HttpRespon
         status = response.http_status
         headers = error_headers(status, retryable=response.error.retryable)
     whole = with_whole_urls(response, base_url(request, service))
-    return HttpResponse(
-        whole.model_dump_json(by_alias=True), status, headers, media_type="application/json"
-    )
+    if whole.shape == "own":
+        text = whole.model_dump_json(by_alias=True)
+    else:
+        text = json.dumps(answer_of(whole), ensure_ascii=False)
+    return HttpResponse(text, status, headers, media_type="application/json")
 
 
 def base_url(request: Request, service: Service) -> str:

@@ -92,6 +92,7 @@ class EncodedFile:
         extension: Lower case, without the dot.
         width: Pixels; ``None`` for what is not an image.
         height: Pixels; ``None`` for what is not an image.
+        filename: The name that the node gives it, where it is known.
     """
 
     node_id: NodeId
@@ -100,6 +101,7 @@ class EncodedFile:
     extension: str
     width: int | None
     height: int | None
+    filename: str | None = None
 
     @property
     def size(self) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import ServiceError
@@ -15,8 +16,10 @@ from handler.contract.errors import InternalError, OutputError
 from handler.contract.job_id import job_id_of
 from handler.contract.progress import JobProgress
 from handler.contract.response import Success, Timings, failure
+from handler.contract.worker_comfyui import shape_of
 from handler.job.clock import Clock
 from handler.job.encode import encode
+from handler.job.filenames import with_filenames
 from handler.job.request import read_request, refusals_logged
 from handler.job.single_flight import SingleFlight
 from handler.log import job_context
@@ -74,7 +77,9 @@ class Function:
         Raises:
             ServiceError: The event cannot be carried out.
         """
-        return read_request(event, job_id or job_id_of(event), self.settings.workflows_dir)
+        return read_request(
+            event, job_id or job_id_of(event), self.settings, self.runtime.node_definitions
+        )
 
     def answer(self, event: object) -> Response:
         """Read an event and carry it out, on the calling thread. Never raises.
@@ -90,7 +95,8 @@ class Function:
             with refusals_logged(job_id):
                 request = self.read(event, job_id)
         except ServiceError as error:
-            return failure(job_id, without_paths(error, self.settings))
+            refused = failure(job_id, without_paths(error, self.settings))
+            return refused.shaped(shape_of(event))
         return self.invoke(request)
 
     def invoke(
@@ -113,17 +119,20 @@ class Function:
                 response = self._carry_out(
                     request, cancellation or self.new_cancellation(), report, cold_start=cold_start
                 )
-            except ServiceError as error:
+            except ServiceError as caught:
+                error = _without_key(caught, request)
                 log.warning("job failed", extra={"code": error.code, "error": error.message})
                 told = without_paths(error, self.settings)
-                return failure(request.job_id, told, replace_worker=self.runtime.broken)
+                failed = failure(request.job_id, told, replace_worker=self.runtime.broken)
+                return failed.shaped(request.shape)
             except Exception:
                 log.exception("job failed", extra={"code": InternalError.code})
                 internal = InternalError(
                     "The worker failed in a way it should not. Its log tells the cause under the "
                     f"job id {request.job_id}."
                 )
-                return failure(request.job_id, internal, replace_worker=self.runtime.broken)
+                failed = failure(request.job_id, internal, replace_worker=self.runtime.broken)
+                return failed.shaped(request.shape)
             log.info("job done", extra={"seconds": response.timings.model_dump(by_alias=True)})
             return response
 
@@ -164,7 +173,11 @@ class Function:
         report: OnJobProgress,
         clock: Clock,
     ) -> Results:
-        patched = patch(request.workflow, request.values, images)
+        key = request.comfy_org_api_key
+        patched = replace(
+            patch(request.workflow, request.values, images),
+            comfy_org_api_key=None if key is None else key.get_secret_value(),
+        )
         result = self.runtime.run(patched, cancellation, _node_progress(report))
         log.info(
             "graph ran",
@@ -196,7 +209,9 @@ class Function:
 def _encode(
     request: Request, patched: PatchedGraph, outputs: tuple[Output, ...]
 ) -> list[EncodedFile]:
-    if not outputs:
+    if request.shape == "worker-comfyui":
+        outputs = tuple(output for output in outputs if not _is_preview(output, patched))
+    elif not outputs:
         raise OutputError(
             f"The workflow {request.workflow.name} ran but made no file. Its graph must end in an "
             "output node, such as SaveImage, whatever the parameters are."
@@ -204,7 +219,21 @@ def _encode(
     metadata = {}
     if request.output.embed_workflow:
         metadata["prompt"] = json.dumps(patched.graph.to_api())
-    return [encode(output, request.output, metadata) for output in outputs]
+    encoded = [encode(output, request.output, metadata) for output in outputs]
+    return with_filenames(outputs, encoded, patched.graph)
+
+
+def _is_preview(output: Output, patched: PatchedGraph) -> bool:
+    node = patched.graph.nodes.get(output.node_id)
+    return node is not None and "Preview" in node.class_type
+
+
+def _without_key(error: ServiceError, request: Request) -> ServiceError:
+    """Take the caller's key out of what a node said of its failure."""
+    key = request.comfy_org_api_key
+    if key is not None and key.get_secret_value() in error.message:
+        error.message = error.message.replace(key.get_secret_value(), "…")
+    return error
 
 
 def _success(request: Request, results: Results, clock: Clock, *, cold_start: bool) -> Success:
@@ -219,6 +248,7 @@ def _success(request: Request, results: Results, clock: Clock, *, cold_start: bo
         outputs=list(results.outputs),
         reused=results.reused,
         warnings=list(results.warnings),
+        shape=request.shape,
         timings=Timings.model_validate({**seconds, "total": clock.total()}),
         cold_start=cold_start,
     )

@@ -42,6 +42,7 @@ class Job:
     Attributes:
         job_id: The request's.
         workflow: Its workflow's name.
+        shape: Whose contract its event follows, and its response.
         fingerprint: What tells the same request sent again from another one under its id.
         size: Bytes of the request, which is held until work on the job begins.
         submitted_at: Seconds since the epoch.
@@ -54,6 +55,7 @@ class Job:
         self.workflow = request.workflow.name
         self.fingerprint = request.fingerprint
         self.size = request.size
+        self.shape = request.shape
         self.submitted_at = time.time()
         self.future: Future[Response] = Future()
         self.progress: JobProgress | None = None
@@ -81,7 +83,7 @@ class Job:
             waits = self._request is not None
             self._request = None
         if waits:
-            self.future.set_result(failure(self.job_id, reason))
+            self.future.set_result(failure(self.job_id, reason).shaped(self.shape))
         elif cancellation is not None:
             cancellation.cancel(reason)
 
@@ -231,7 +233,7 @@ class JobPool:
         except BaseException:
             log.exception("job failed outside its boundary", extra={"job": job.job_id})
             error = InternalError("The worker failed in a way it should not; see its log.")
-            job.future.set_result(failure(job.job_id, error))
+            job.future.set_result(failure(job.job_id, error).shaped(job.shape))
 
     def _forget(self, job: Job) -> None:
         with self._lock:

@@ -27,6 +27,7 @@ from comfyui_runtime.folder_lock import is_left, lock_folder
 from handler.contract.errors import StorageError, WorkerLostError
 from handler.contract.job_id import JobId
 from handler.contract.response import Failure, Success, failure
+from handler.contract.worker_comfyui import Shape
 from handler.job.black_box import BlackBox, OnDevice, read_black_box
 from handler.shelf import FolderShelf
 
@@ -56,6 +57,7 @@ class _Record(BaseModel):
     event: Any = None
     response: dict[str, Any] | None = None
     http_status: int = 200
+    shape: Shape = "own"
     ended_at: float | None = None
 
     @classmethod
@@ -66,6 +68,7 @@ class _Record(BaseModel):
             given_id=job_id.given,
             response=response.to_json(),
             http_status=response.http_status if isinstance(response, Failure) else 200,
+            shape=response.shape,
             ended_at=ended_at,
         )
 
@@ -74,8 +77,9 @@ class _Record(BaseModel):
         if self.response is None:
             return None
         if self.response["status"] == "succeeded":
-            return Success.model_validate(self.response)
-        return Failure.model_validate({**self.response, "http_status": self.http_status})
+            return Success.model_validate({**self.response, "shape": self.shape})
+        told = {"http_status": self.http_status, "shape": self.shape}
+        return Failure.model_validate({**self.response, **told})
 
 
 @dataclass(frozen=True)

@@ -14,20 +14,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import ServiceError
+from comfyui_runtime.workflow.editor import is_editor_format
 from comfyui_runtime.workflow.manifest import load_workflow
 from comfyui_runtime.workflow.parameters import SeedParameter, resolve_parameters
 from comfyui_runtime.workflow.patch import check_image_names
 from handler.contract.event import parse_event
+from handler.contract.worker_comfyui import input_of
+from handler.job.caller_graph import caller_graph, caller_workflow
+from handler.job.graph_policy import GraphPolicy
 from handler.log import job_context
+from handler.shelf.s3 import resolve_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
+
+    from pydantic import SecretStr
 
     from comfyui_runtime.workflow.manifest import Workflow
     from comfyui_runtime.workflow.parameters import ParameterValue
     from handler.contract.event import Event, Output
     from handler.contract.job_id import JobId
+    from handler.contract.worker_comfyui import Shape
+    from handler.job.caller_graph import Definitions
+    from handler.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +51,8 @@ class Request:
         fingerprint: SHA-256 of what was asked for, the workflow's files included, in hex; not of
             a seed that was drawn. Two requests with one id and one fingerprint are the same job.
         validate_seconds: How long it took to make this of the event.
+        shape: Whose contract the event follows.
+        comfy_org_api_key: For nodes that call paid services; the event's, else the worker's.
     """
 
     job_id: JobId
@@ -51,6 +62,8 @@ class Request:
     output: Output
     fingerprint: str
     validate_seconds: float = 0.0
+    shape: Shape = "own"
+    comfy_org_api_key: SecretStr | None = None
 
     @property
     def seed(self) -> int | None:
@@ -67,34 +80,63 @@ class Request:
         return sum(len(text) for text in (*self.images.values(), *texts))
 
 
-def read_request(event: object, job_id: JobId, workflows_dir: Path) -> Request:
-    """Parse an event and check it against the workflow that it names.
+def read_request(
+    event: object, job_id: JobId, settings: Settings, definitions: Definitions | None = None
+) -> Request:
+    """Parse an event and check it against the workflow that it names, or the graph that it brings.
 
     Args:
         event: Decoded JSON; see :mod:`handler.contract.event`.
         job_id: From :func:`handler.contract.job_id.job_id_of`.
+        definitions: Returns what node classes declare; only a graph in the editor's format needs
+            it, see :func:`needs_runtime`.
 
     Raises:
         EventError: The event is not of the documented shape.
         UnknownWorkflowError: No such workflow is installed.
         WorkflowError: The workflow's own files are wrong.
+        GraphError: The event's graph is none.
+        GraphRefusedError: The worker takes no graphs, or not one with such nodes.
         ParameterError: A parameter or an image is unknown, missing or not allowed.
     """
     started = time.perf_counter()
-    parsed = parse_event(event)
-    workflow = load_workflow(workflows_dir, parsed.input.workflow)
-    values = resolve_parameters(workflow.manifest.parameters, parsed.input.params)
-    images = parsed.input.named_images
+    parsed = parse_event(event, has_bucket=resolve_bucket(settings) is not None)
+    asked = parsed.input
+    workflow = _workflow(parsed, settings, definitions)
+    values = resolve_parameters(workflow.manifest.parameters, asked.params)
+    images = asked.named_images
+    if parsed.shape == "worker-comfyui":
+        # It takes what no node loads, too.
+        images = {name: images[name] for name in images if name in workflow.manifest.images}
     check_image_names(workflow, set(images))
     return Request(
         job_id,
         workflow,
         values,
         images,
-        parsed.input.output,
+        asked.output,
         _fingerprint(parsed, workflow),
         time.perf_counter() - started,
+        parsed.shape,
+        asked.comfy_org_api_key or settings.comfy_org_api_key,
     )
+
+
+def needs_runtime(event: object) -> bool:
+    """Say whether an event can be read only once ComfyUI runs: its graph is to be converted."""
+    given = input_of(event)
+    return isinstance(given, dict) and is_editor_format(given.get("workflow"))
+
+
+def _workflow(parsed: Event, settings: Settings, definitions: Definitions | None) -> Workflow:
+    asked = parsed.input
+    if isinstance(asked.workflow, str):
+        return load_workflow(settings.workflows_dir, asked.workflow)
+    policy = GraphPolicy.of(settings)
+    policy.check_enabled()
+    graph = caller_graph(asked.workflow, definitions)
+    policy.check(graph, has_key=asked.comfy_org_api_key is not None)
+    return caller_workflow(graph)
 
 
 @contextlib.contextmanager

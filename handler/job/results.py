@@ -247,6 +247,7 @@ def _output_file(file: EncodedFile, **where: str) -> OutputFile:
     return OutputFile(
         **where,
         node_id=file.node_id,
+        filename=file.filename,
         content_type=file.content_type,
         width=file.width,
         height=file.height,

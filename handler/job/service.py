@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from comfyui_runtime.errors import ServiceError
 from comfyui_runtime.workflow.manifest import workflow_names
 from handler.contract.errors import BootingError, OverloadedError, ShuttingDownError
+from handler.contract.event import without_secrets
 from handler.contract.response import Failure, failure
 from handler.job.jobs import Jobs
 from handler.job.pool import JobPool
 from handler.job.records import Inheritance
-from handler.job.request import read_request, refusals_logged
+from handler.job.request import needs_runtime, read_request, refusals_logged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -238,11 +239,11 @@ class JobService:
         """
         try:
             with refusals_logged(job_id):
-                request = await asyncio.to_thread(
-                    read_request, event, job_id, self._settings.workflows_dir
-                )
+                request = await self._read(event, job_id)
                 pool = await self._pool_for(request)
-                return self._jobs.submit(pool, request, detached=detached, event=event)
+                return self._jobs.submit(
+                    pool, request, detached=detached, event=without_secrets(event)
+                )
         except ServiceError as error:
             self._refused(self._workflow_label(event), error)
             raise
@@ -277,6 +278,12 @@ class JobService:
     def _most(self) -> int:
         return self._settings.concurrency + self._settings.queue_limit
 
+    async def _read(self, event: object, job_id: JobId) -> Request:
+        if self._settings.takes_caller_graphs and needs_runtime(event):
+            pool = await self.boot_ended()
+            return await asyncio.to_thread(pool.function.read, event, job_id)
+        return await asyncio.to_thread(read_request, event, job_id, self._settings)
+
     async def _pool_for(self, request: Request) -> JobPool:
         if self._boot.done():
             return await self.boot_ended()
@@ -299,7 +306,7 @@ class JobService:
         """Run a job of a process that is gone, for callers who may still ask for it."""
         try:
             with refusals_logged(waiting.job_id):
-                request = read_request(waiting.event, waiting.job_id, self._settings.workflows_dir)
+                request = pool.function.read(waiting.event, waiting.job_id)
                 self._jobs.submit(
                     pool, request, detached=True, event=waiting.event, tries=waiting.tries
                 )

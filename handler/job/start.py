@@ -125,7 +125,7 @@ def boot_options(settings: Settings) -> BootOptions:
         vram_mode=settings.vram_mode,
         cache_lru=settings.cache_lru,
         previews=bool(settings.previews),
-        api_nodes=settings.api_nodes,
+        api_nodes=settings.loads_api_nodes,
         stop_grace=settings.stop_grace,
         exit_when_stuck=True,
         extra_args=tuple(shlex.split(settings.comfyui_args)),

@@ -12,8 +12,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.errors import ServiceError
+from handler.contract.answer import answer_of
 from handler.contract.job_id import job_id_of
 from handler.contract.response import failure
+from handler.contract.worker_comfyui import shape_of
 from handler.job.service import JobService
 from handler.job.start import start
 from handler.log import configure_logging
@@ -72,13 +74,14 @@ class ModalContainer:
         try:
             job = await self._jobs.submit(event, job_id, detached=True)
         except ServiceError as error:
-            return failure(job_id, without_paths(error, self._settings)).to_json()
+            refused = failure(job_id, without_paths(error, self._settings))
+            return answer_of(refused.shaped(shape_of(event)))
         try:
             response = await asyncio.shield(asyncio.wrap_future(job.future))
         except asyncio.CancelledError:
             job.cancel()
             raise
-        return response.to_json()
+        return answer_of(response)
 
     def web(self) -> FastAPI:
         """Return the HTTP service around the same pool."""

@@ -13,13 +13,16 @@ import json
 import logging
 import os
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.errors import ServiceError
+from handler.contract.answer import answer_of
 from handler.contract.errors import ResponseTooLargeError
 from handler.contract.job_id import job_id_of
 from handler.contract.response import Failure, failure
+from handler.contract.worker_comfyui import shape_of
 from handler.heartbeat import start_heartbeat
 from handler.job.pool import JobPool
 from handler.job.request import refusals_logged
@@ -59,12 +62,17 @@ def run_worker(settings: Settings) -> int:
     from runpod.serverless.modules.worker_state import JobsProgress
 
     start_heartbeat()
-    worker = Worker(JobPool(start(settings), settings.concurrency), _post_progress)
+    if settings.serve_api_locally and "--rp_serve_api" not in sys.argv:
+        sys.argv += ["--rp_serve_api", "--rp_api_host", "0.0.0.0"]  # noqa: S104 - as asked for
+    # Who reaches an endpoint of RunPod's has its key.
+    settings = settings.with_trusted_callers()
+    most = 1 if settings.refresh_worker else settings.concurrency
+    worker = Worker(JobPool(start(settings), most), _post_progress)
 
     def concurrency(_: int) -> int:
         """Say how many jobs to take. The SDK asks between two requests for jobs."""
         if not worker.broken:
-            return settings.concurrency
+            return most
         left = int(JobsProgress().get_job_count())
         if not left:
             log.critical("worker is broken and ends")
@@ -94,7 +102,7 @@ class Worker:
         """Carry a job out and return what the SDK is to post."""
         job_id = job_id_of(taken)
         body = await self._answer(taken, job_id)
-        if self.broken:
+        if self.broken or self._pool.function.settings.refresh_worker:
             body["refresh_worker"] = True
         return body
 
@@ -106,7 +114,8 @@ class Worker:
                 request = await asyncio.to_thread(function.read, taken, job_id)
                 job = self._pool.submit(request, progress)
         except ServiceError as error:
-            return _error(failure(job_id, without_paths(error, function.settings)))
+            refused = failure(job_id, without_paths(error, function.settings))
+            return _error(refused.shaped(shape_of(taken)))
         # Also where nobody waits any more: a job that was stopped may have broken the worker.
         job.future.add_done_callback(self._note_end)
         try:
@@ -127,7 +136,7 @@ class Worker:
 def _body(response: Response, job_id: JobId) -> dict[str, Any]:
     if isinstance(response, Failure):
         return _error(response)
-    body = response.to_json()
+    body = answer_of(response)
     most = MOST_BYTES_SYNC if job_id.startswith("sync-") else MOST_BYTES
     size = len(json.dumps(body, ensure_ascii=False).encode()) + _ENVELOPE_BYTES
     if size <= most:
@@ -135,16 +144,19 @@ def _body(response: Response, job_id: JobId) -> dict[str, Any]:
     # The platform would drop it without a word.
     error = ResponseTooLargeError(
         f"The response has {size} bytes, and RunPod passes on at most {most}. Ask for "
-        'output.delivery "url", for a smaller picture, or for the format jpeg or webp.',
+        'output.delivery "url" (worker-comfyui\'s events: set BUCKET_ENDPOINT_URL), for a smaller '
+        "picture, or for the format jpeg or webp.",
         bytes=size,
         limit=most,
     )
     log.warning("response is too large", extra={"job": job_id, "bytes": size, "limit": most})
-    return _error(failure(job_id, error))
+    return _error(failure(job_id, error).shaped(response.shape))
 
 
 def _error(failure: Failure) -> dict[str, Any]:
     """Return a failure as the SDK posts it: ``error`` is a text, here JSON, as its own are."""
+    if failure.shape != "own":
+        return answer_of(failure)
     return {"error": json.dumps(failure.error.model_dump(mode="json"))}
 
 

@@ -21,7 +21,9 @@ _NODE_ID = re.compile(r"""node_id\s*=\s*["']([^"']+)["']""")
 _MAPPED = re.compile(r"""^\s*["']([^"']+)["']\s*:\s*\w+,?\s*$""", re.MULTILINE)
 
 
-def node_definitions(class_types: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+def node_definitions(
+    class_types: Iterable[str] | None = None, *, mark_model_folders: bool = True
+) -> dict[str, dict[str, Any]]:
     """Return each installed class's declaration as JSON data.
 
     An input that offers the files of a model folder says which: its options have
@@ -30,11 +32,13 @@ def node_definitions(class_types: Iterable[str] | None = None) -> dict[str, dict
 
     Args:
         class_types: Which; ``None`` for all, which loads every node file.
+        mark_model_folders: Whether to say which model folder an input lists. It changes what other
+            threads read meanwhile: not while graphs are validated.
     """
     classes = node_classes()
     names = list(classes) if class_types is None else list(dict.fromkeys(class_types))
     found = {}
-    with _marked_model_lists():
+    with _marked_model_lists() if mark_model_folders else contextlib.nullcontext():
         for name in names:
             node_class = classes.get(name)
             info = None if node_class is None else _declaration(name, node_class)

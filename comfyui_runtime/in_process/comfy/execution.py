@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from comfyui_runtime.run.messages import first_refusal, last_event
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from PIL.Image import Image
 
     from comfyui_runtime.in_process.comfy.server import RunEvents
@@ -70,10 +72,19 @@ class Executor:
         self._executor = executor
 
     def run(
-        self, run_id: str, prompt: dict[str, Any], outputs_to_run: list[NodeId]
+        self,
+        run_id: str,
+        prompt: dict[str, Any],
+        outputs_to_run: list[NodeId],
+        extra_data: Mapping[str, Any] | None = None,
     ) -> RunEvent | None:
-        """Run a validated prompt in this thread; return its last event: how it ended."""
-        self._executor.execute(prompt, run_id, {"client_id": _CLIENT_ID}, outputs_to_run)
+        """Run a validated prompt in this thread; return its last event: how it ended.
+
+        Args:
+            extra_data: See :func:`comfyui_runtime.run.runtime.extra_data`.
+        """
+        data = {**(extra_data or {}), "client_id": _CLIENT_ID}
+        self._executor.execute(prompt, run_id, data, outputs_to_run)
         return last_event(self._executor.status_messages)
 
     @property

@@ -16,6 +16,7 @@ from handler.contract.response import Success
 from handler.http.progress_stream import progress_stream
 from handler.job.pool import Job
 from handler.job.request import read_request
+from handler.settings import load_settings
 
 AWKWARD_IDS = ["a/b", "a/events", "100%", "a?b#c", "50%2F50", "photo 1.png", "größe-图", "a\\b;c"]
 
@@ -215,7 +216,9 @@ class TestEvents:
 
     def test_preview_is_a_small_jpeg(self):
         async def first_event() -> str:
-            job = Job(read_request(event(), JobId.of("one"), WORKFLOWS))
+            job = Job(
+                read_request(event(), JobId.of("one"), load_settings(workflows_dir=WORKFLOWS))
+            )
             preview = Image.new("RGB", (2000, 1000), (200, 30, 30))
             job._on_progress(
                 JobProgress(phase="run", fraction=0.5, node="KSampler", preview=preview)

@@ -7,6 +7,7 @@ import pytest
 from comfyui_runtime.errors import ParameterError, UnknownWorkflowError, WorkflowError
 from handler.contract.job_id import JobId
 from handler.job.request import read_request
+from handler.settings import load_settings
 
 GRAPH = {
     "1": {"class_type": "LoadImage", "inputs": {"image": "photo.png"}},
@@ -48,7 +49,7 @@ def write(tmp_path):
 def request_of(write, tmp_path):
     def make(job_id="job-1", **job_input):
         data = {"id": job_id, "input": {"workflow": "noise", "image": "data:,x"} | job_input}
-        return read_request(data, JobId.of(job_id), tmp_path)
+        return read_request(data, JobId.of(job_id), load_settings(workflows_dir=tmp_path))
 
     return make
 

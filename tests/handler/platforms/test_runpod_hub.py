@@ -95,7 +95,7 @@ def test_every_preset_sets_known_inputs(preset, monkeypatch):
 @pytest.mark.parametrize("name", CASES)
 def test_every_test_is_a_job_of_an_installed_workflow(name):
     event = {"input": CASES[name]["input"]}
-    read_request(event, JobId.of(name), PROJECT / "workflows")
+    read_request(event, JobId.of(name), load_settings(workflows_dir=PROJECT / "workflows"))
     # Milliseconds: a job that hangs ends by the test's limit and not by the platform's.
     assert 10_000 <= CASES[name]["timeout"] <= 600_000
 
