@@ -22,6 +22,8 @@ _LONGEST_EVENT = 16_000
 _LONGEST_TRACEBACK = 32_000
 
 _job_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("job_id", default=None)
+# What no record of the job may show, whoever logs it.
+_secret: contextvars.ContextVar[str | None] = contextvars.ContextVar("secret", default=None)
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -48,13 +50,18 @@ def configure_logging(settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def job_context(job_id: str) -> Iterator[None]:
-    """Put a job's id on every record logged inside, on the threads that work for it too."""
-    token = _job_id.set(job_id)
+def job_context(job_id: str, secret: str | None = None) -> Iterator[None]:
+    """Put a job's id on every record logged inside, on the threads that work for it too.
+
+    Args:
+        secret: Taken out of all of those records.
+    """
+    token, secret_token = _job_id.set(job_id), _secret.set(secret)
     try:
         yield
     finally:
         _job_id.reset(token)
+        _secret.reset(secret_token)
 
 
 class JsonFormatter(logging.Formatter):
@@ -75,7 +82,7 @@ class JsonFormatter(logging.Formatter):
         entry = {**entry, **_extras(record), **entry}
         if record.exc_info:
             entry["exception"] = _traceback(self, record)
-        return json.dumps(entry, ensure_ascii=False, default=str)
+        return _without_secret(json.dumps(entry, ensure_ascii=False, default=str))
 
 
 class TextFormatter(logging.Formatter):
@@ -87,7 +94,13 @@ class TextFormatter(logging.Formatter):
         data = " ".join(f"{key}={value}" for key, value in extras.items() if value is not None)
         event = shortened(record.getMessage(), _LONGEST_EVENT)
         line = f"{_utc(record)[11:]} {record.levelname:<7} {event} {data}".rstrip()
-        return f"{line}\n{_traceback(self, record)}" if record.exc_info else line
+        whole = f"{line}\n{_traceback(self, record)}" if record.exc_info else line
+        return _without_secret(whole)
+
+
+def _without_secret(text: str) -> str:
+    secret = _secret.get()
+    return text.replace(secret, "…") if secret else text
 
 
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:

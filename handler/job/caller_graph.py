@@ -60,8 +60,13 @@ def caller_workflow(graph: Graph) -> Workflow:
 
     It takes the images that its loaders name, each under the file's name, and has no parameters:
     the caller has put its values in.
+
+    Raises:
+        GraphError: It has only loaders whose pictures nobody takes.
     """
     graph = _with_one_loader(_with_mask_loaders_replaced(graph))
+    if not graph.nodes:
+        raise GraphError("The graph loads pictures and makes nothing of them.")
     images = {
         _file_name(node): ImageInput(node=node_id, description=f"What {node.title} loads.")
         for node_id, node in graph.nodes.items()

@@ -113,7 +113,9 @@ class Function:
                 return; it must return at once.
         """
         cold_start = self._first_job.acquire(blocking=False)
-        with job_context(request.job_id), _Reports(on_progress) as report:
+        secret = request.comfy_org_api_key
+        hidden = None if secret is None else secret.get_secret_value()
+        with job_context(request.job_id, hidden), _Reports(on_progress) as report:
             # The one boundary: every failure leaves as a response.
             try:
                 response = self._carry_out(

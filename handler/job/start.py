@@ -17,6 +17,7 @@ from handler.inputs import InputFetcher
 from handler.job.invoke import Function
 from handler.job.kept import open_kept_results
 from handler.job.results import Delivery
+from handler.job.volume_report import report_models_folders
 from handler.job.warm_up import model_paths, warm_up, workflows_to_warm_up
 from handler.shelf import open_storage
 
@@ -51,6 +52,8 @@ def start(
         WorkerBrokenError: A workflow to warm up did not end within its time limit.
     """
     storage = storage or open_storage(settings)
+    if settings.network_volume_debug:
+        report_models_folders(settings)
     if settings.comfyui_server_url is not None:
         runtime: Runtime = server_runtime(settings.comfyui_server_url, settings.stop_grace)
     else:

@@ -4,7 +4,7 @@ import os
 import traceback
 import types
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import Literal, Union, get_args, get_origin
 
 import pytest
 from pydantic import SecretStr
@@ -42,7 +42,7 @@ def sample(variable: str) -> tuple[str, object]:
     """Return a text for a variable that is not its default, and what it becomes."""
     field = FIELDS[field_of(variable)]
     kind = field.annotation
-    if isinstance(kind, types.UnionType):  # a kind, or None for none given
+    if get_origin(kind) in (types.UnionType, Union):  # a kind, or None for none given
         kind = get_args(kind)[0]
     if kind in SAMPLES:
         return SAMPLES[kind]

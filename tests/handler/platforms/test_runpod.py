@@ -155,6 +155,61 @@ class TestWorkerLoop:
         assert plane.result("last", timeout=1)["output"]["status"] == "succeeded"
 
 
+WORKER_GRAPH = {
+    "1": {"class_type": "LoadImage", "inputs": {"image": "dot.png"}},
+    "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+    "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "result"}},
+}
+
+
+def worker_input(**more: object) -> dict[str, object]:
+    """What clients of worker-comfyui send."""
+    image = {"name": "dot.png", "image": f"data:image/png;base64,{photo()}"}
+    return {"workflow": WORKER_GRAPH, "images": [image]} | more
+
+
+@pytest.mark.slow
+def test_clients_of_worker_comfyui_are_answered_as_they_expect(environment, tmp_path):
+    plane = ControlPlane()
+    theirs = {"REFRESH_WORKER": "false", "COMFY_LOG_LEVEL": "debug", "NETWORK_VOLUME_DEBUG": "true"}
+    worker = Worker.start({**environment, **plane.environment(), **theirs}, tmp_path)
+    try:
+        plane.submit("graph", worker_input())
+        (image,) = plane.result("graph", timeout=120)["output"]["images"]
+        assert (image["filename"], image["type"]) == ("result_00001_.png", "base64")
+        pixels = Image.open(BytesIO(base64.b64decode(image["data"])))
+        assert pixels.getpixel((0, 0)) in {(245, 54, 225), (245, 55, 225)}
+        plane.submit("text", json.dumps(worker_input()))
+        assert len(plane.result("text")["output"]["images"]) == 1
+        broken = {**WORKER_GRAPH, "2": {"class_type": "NoSuchNode", "inputs": {}}}
+        plane.submit("broken", worker_input(workflow=broken, comfy_org_api_key="comfyui-secret"))
+        posted = plane.result("broken")
+        assert "NoSuchNode" in posted["error"]
+        assert "code: missing_node_class" in posted["output"]["details"]
+        worker.process.send_signal(signal.SIGTERM)
+        _, output = worker.ended(60)
+        assert "models folder" in output
+        assert "comfyui-secret" not in output
+    finally:
+        worker.kill()
+        plane.close()
+
+
+@pytest.mark.slow
+def test_worker_is_replaced_after_each_job_where_asked_for(environment, tmp_path):
+    plane = ControlPlane()
+    refreshing = {**environment, **plane.environment(), "REFRESH_WORKER": "true"}
+    worker = Worker.start(refreshing, tmp_path)
+    try:
+        plane.submit("one", worker_input())
+        posted = plane.result("one", timeout=120)
+        assert posted["stopPod"] is True
+        assert len(posted["output"]["images"]) == 1
+    finally:
+        worker.kill()
+        plane.close()
+
+
 @pytest.mark.slow
 def test_worker_beyond_repair_asks_to_be_replaced(environment, tmp_path):
     plane = ControlPlane()
@@ -259,6 +314,28 @@ def test_local_api_server_answers_curl(environment, tmp_path):
         url = answer["output"]["outputs"][0]["url"]
         with urllib.request.urlopen(url, timeout=10) as response:
             assert Image.open(BytesIO(response.read())).size == (32, 24)
+    finally:
+        worker.kill()
+
+
+@pytest.mark.slow
+def test_local_api_of_worker_comfyuis_setting_answers_its_clients(environment, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    local = {**environment, "SERVE_API_LOCALLY": "true"}
+    worker = Worker.start(local, tmp_path, "--rp_api_port", str(port))
+    try:
+        _wait_for_port(port)
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/runsync",
+            json.dumps({"input": worker_input()}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as response:
+            answer = json.load(response)
+        assert answer["status"] == "COMPLETED"
+        assert answer["output"]["images"][0]["type"] == "base64"
     finally:
         worker.kill()
 

@@ -14,6 +14,7 @@ from PIL import Image
 from platforms_support.http_server import wait_until
 
 import handler.platforms.runpod
+from comfyui_runtime.errors import NodeError
 from comfyui_runtime.run.outputs import ImageOutput
 from comfyui_runtime.workflow.images import PixelImage
 from handler.contract.job_id import JobId
@@ -145,3 +146,67 @@ def test_stopped_job_that_breaks_the_worker_has_it_replaced_all_the_same(pool, f
     body = handled(worker, taken("next"))
     assert body["refresh_worker"] is True
     assert json.loads(body["error"])["code"] == "worker_broken"
+
+
+@pytest.fixture
+def caller_pool(fake, local_settings):
+    """A pool that takes graphs, as ``run_worker`` makes it."""
+    settings = local_settings.with_trusted_callers()
+    delivery = Delivery(open_storage(settings), open_kept_results(settings))
+    pool = JobPool(Function(settings, fake, InputFetcher(settings), delivery), 2)
+    yield pool
+    pool.close(grace=0.0)
+
+
+WORKER_GRAPH = {
+    "1": {"class_type": "LoadImage", "inputs": {"image": "dot.png"}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "result"}},
+}
+
+
+def worker_event(**job_input: object) -> dict[str, object]:
+    file = BytesIO()
+    Image.new("RGB", (8, 8), (10, 200, 30)).save(file, "PNG")
+    image = {"name": "dot.png", "image": base64.b64encode(file.getvalue()).decode()}
+    return {"id": "job-1", "input": {"workflow": WORKER_GRAPH, "images": [image]} | job_input}
+
+
+def test_event_of_worker_comfyui_is_answered_in_its_shape(caller_pool):
+    body = handled(Worker(caller_pool, nowhere), worker_event())
+    assert set(body) == {"images"}
+    (image,) = body["images"]
+    assert (image["filename"], image["type"]) == ("result_00001_.png", "base64")
+    assert Image.open(BytesIO(base64.b64decode(image["data"]))).size == (8, 8)
+
+
+def test_its_failures_are_texts(caller_pool, fake):
+    fake.failure = NodeError("The node 2 failed.", node_id="2")
+    body = handled(Worker(caller_pool, nowhere), worker_event())
+    assert body["error"] == "The node 2 failed."
+    assert "node_id: 2" in body["details"]
+    body = handled(Worker(caller_pool, nowhere), worker_event(images=5))
+    assert body["error"].startswith("The event is not valid: input.images")
+    assert "code: invalid_event" in body["details"]
+
+
+def test_its_event_with_a_field_of_this_projects_own_is_answered_as_this_projects(caller_pool):
+    job_input = {"images": {"dot.png": worker_event()["input"]["images"][0]["image"]}}
+    assert handled(Worker(caller_pool, nowhere), worker_event(**job_input))["status"] == "succeeded"
+
+
+def test_response_too_large_says_so_in_its_shape(caller_pool, fake, monkeypatch):
+    fake.outputs = lambda _: (ImageOutput("2", noise()[0].image),)
+    monkeypatch.setattr(handler.platforms.runpod, "MOST_BYTES", 10_000)
+    body = handled(Worker(caller_pool, nowhere), worker_event())
+    assert "BUCKET_ENDPOINT_URL" in body["error"]
+    assert "code: response_too_large" in body["details"]
+
+
+def test_worker_is_replaced_after_each_job_where_asked_for(fake, local_settings):
+    settings = local_settings.model_copy(update={"refresh_worker": True})
+    delivery = Delivery(open_storage(settings), open_kept_results(settings))
+    pool = JobPool(Function(settings, fake, InputFetcher(settings), delivery), 1)
+    body = handled(Worker(pool, nowhere), taken())
+    assert (body["status"], body["refresh_worker"]) == ("succeeded", True)
+    assert handled(Worker(pool, nowhere), {"id": "x", "input": 5})["refresh_worker"] is True
+    pool.close(grace=0.0)

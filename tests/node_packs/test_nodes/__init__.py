@@ -244,6 +244,22 @@ class SaveElsewhere:
         return {"ui": {"files": [{"filename": name, "subfolder": "", "type": "output"}]}}
 
 
+class CallService:
+    """Fails and tells the key that it was handed, as a careless node of a paid service would."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}, "hidden": {"api_key": "API_KEY_COMFY_ORG"}}
+
+    def run(self, api_key=None):
+        message = f"the service does not know the key {api_key}"
+        raise ValueError(message)
+
+
 class Blocked:
     """Blocks what follows, with a message."""
 
@@ -296,6 +312,7 @@ class ChecksItself:
 
 
 NODE_CLASS_MAPPINGS = {
+    "TestCallService": CallService,
     "TestChecksItself": ChecksItself,
     "TestRaise": Raise,
     "TestSteps": Steps,
