@@ -14,6 +14,7 @@ import handler.contract.errors  # noqa: F401 - the codes below are those of ever
 from comfyui_runtime.errors import ServiceError
 from handler.cli import main
 from handler.contract.event import parse_event
+from handler.job.graph_policy import CORE_CLASSES, PACK_CLASSES
 
 READMES = [PROJECT / "README.md", PROJECT / "README.zh.md"]
 CONTRIBUTING = PROJECT / "CONTRIBUTING.md"
@@ -64,6 +65,12 @@ def test_every_error_code_is_documented_with_its_status_and_whether_a_retry_help
         for cls in classes - {ServiceError}
     }
     assert rows == expected
+
+
+def test_every_class_that_graphs_of_callers_may_not_have_is_in_the_tables():
+    page = (PROJECT / "docs" / "caller-graphs.md").read_text().replace("\\|", "|")
+    rows = dict(re.findall(r"^\| `([^`]+)` \| ([^`]+) \|$", page, re.MULTILINE))
+    assert rows == CORE_CLASSES | PACK_CLASSES
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
