@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.errors import ServiceError
 from comfyui_runtime.run.cancellation import Cancellation
@@ -26,7 +26,7 @@ from handler.log import job_context
 from handler.machine_paths import without_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from comfyui_runtime.run.outputs import Output
     from comfyui_runtime.run.progress import OnProgress, Progress
@@ -78,7 +78,7 @@ class Function:
             ServiceError: The event cannot be carried out.
         """
         return read_request(
-            event, job_id or job_id_of(event), self.settings, self.runtime.node_definitions
+            event, job_id or job_id_of(event), self.settings, self._node_definitions
         )
 
     def answer(self, event: object) -> Response:
@@ -137,6 +137,9 @@ class Function:
                 return failed.shaped(request.shape)
             log.info("job done", extra={"seconds": response.timings.model_dump(by_alias=True)})
             return response
+
+    def _node_definitions(self, class_types: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
+        return self.runtime.node_definitions(class_types)
 
     def _carry_out(
         self,

@@ -184,6 +184,7 @@ class _RecordedFile(BaseModel):
     width: int | None
     height: int | None
     sha256: str
+    filename: str | None = None
 
     @classmethod
     def of(cls, key: str, name: str, file: EncodedFile) -> _RecordedFile:
@@ -196,12 +197,19 @@ class _RecordedFile(BaseModel):
             width=file.width,
             height=file.height,
             sha256=file.sha256,
+            filename=file.filename,
         )
 
     def with_content(self, data: bytes) -> EncodedFile | None:
         """Return the file; ``None`` if this is not its content."""
         file = EncodedFile(
-            self.node_id, data, self.content_type, self.extension, self.width, self.height
+            self.node_id,
+            data,
+            self.content_type,
+            self.extension,
+            self.width,
+            self.height,
+            self.filename,
         )
         return file if file.sha256 == self.sha256 else None
 

@@ -74,8 +74,10 @@ def test_its_variables_are_settings_with_these_defaults(monkeypatch):
     for name, text in environment({k: v["default"] for k, v in INPUTS.items()}).items():
         monkeypatch.setenv(name, text)
     settings = load_settings()
-    for name in set(INPUTS) - {"JOB_TIMEOUT_SECONDS"}:
+    for name in set(INPUTS) - {"JOB_TIMEOUT_SECONDS", "COMFYUI_API_NODES"}:
         assert getattr(settings, fields[name]) == Settings.model_fields[fields[name]].default
+    on_runpod = load_settings(api_nodes=None).with_trusted_callers()
+    assert settings.loads_api_nodes == on_runpod.loads_api_nodes
 
 
 @pytest.mark.parametrize("name", [name for name, field in INPUTS.items() if "options" in field])
