@@ -77,9 +77,11 @@ class Function:
         Raises:
             ServiceError: The event cannot be carried out.
         """
-        return read_request(
-            event, job_id or job_id_of(event), self.settings, self._node_definitions
-        )
+
+        def definitions(class_types: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
+            return self.runtime.node_definitions(class_types)
+
+        return read_request(event, job_id or job_id_of(event), self.settings, definitions)
 
     def answer(self, event: object) -> Response:
         """Read an event and carry it out, on the calling thread. Never raises.
@@ -137,9 +139,6 @@ class Function:
                 return failed.shaped(request.shape)
             log.info("job done", extra={"seconds": response.timings.model_dump(by_alias=True)})
             return response
-
-    def _node_definitions(self, class_types: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
-        return self.runtime.node_definitions(class_types)
 
     def _carry_out(
         self,
