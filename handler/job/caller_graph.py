@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -23,13 +24,19 @@ if TYPE_CHECKING:
 
     from pydantic import JsonValue
 
+    from comfyui_runtime.workflow.editor import EditorDocument
+    from comfyui_runtime.workflow.editor.document import SavedGraph
     from comfyui_runtime.workflow.graph import NodeId
 
     Definitions = Callable[[Iterable[str]], Mapping[str, Mapping[str, Any]]]
 
+log = logging.getLogger(__name__)
+
 CALLER_GRAPH = "(graph)"
 """The name, in responses, logs and metrics, of whatever graph an event brought."""
 
+# A subgraph may hold two of another, which holds two of another, and so on.
+_MOST_NODES = 20_000
 _IMAGE, _MASK = 0, 1
 _ALPHA = "alpha"
 # A name may say in which of its folders ComfyUI looks for it.
@@ -89,8 +96,33 @@ def _converted(data: dict[str, Any], definitions: Definitions | None) -> dict[st
             "Use Workflow > Export (API) in ComfyUI."
         )
     document = parse_document(data)
+    if _expanded_nodes(document) > _MOST_NODES:
+        raise GraphError(f"The graph has more than {_MOST_NODES} nodes, its subgraphs unfolded.")
     declared = parse_definitions(definitions(node.type for node in document.nodes()))
-    return convert(document, declared).graph
+    try:
+        return convert(document, declared).graph
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+        log.warning("graph of the editor's cannot be converted", exc_info=True)
+        raise GraphError(
+            "The graph, in the editor's format, cannot be converted: it is damaged. Open it in "
+            "ComfyUI and save it again, or use Workflow > Export (API)."
+        ) from error
+
+
+def _expanded_nodes(document: EditorDocument) -> int:
+    """Return how many nodes there are once subgraphs, which may be nested, are unfolded."""
+    by_id = {graph.id: graph for graph in document.subgraphs}
+    # One that contains itself counts as nothing here: the conversion says what is wrong with it.
+    counts: dict[str, int] = {}
+
+    def count(graph: SavedGraph) -> int:
+        if graph.id not in counts:
+            counts[graph.id] = 0
+            inner = (count(by_id[node.type]) for node in graph.nodes if node.type in by_id)
+            counts[graph.id] = len(graph.nodes) + sum(inner)
+        return counts[graph.id]
+
+    return count(document.root)
 
 
 def _loads_image(node: Node) -> bool:

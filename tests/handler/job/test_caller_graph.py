@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -144,3 +146,59 @@ def test_whatever_graph_comes_its_links_still_lead_somewhere(data):
 def test_graph_of_loaders_alone_makes_nothing():
     with pytest.raises(GraphError, match="makes nothing"):
         workflow(n1=load("a.png"))
+
+
+def nested(levels: int) -> dict[str, object]:
+    """A file whose root holds two subgraphs, each of which holds two, and so on."""
+
+    def graph(level: int) -> dict[str, object]:
+        inner = "A" if level == levels else f"level-{level + 1}"
+        nodes = [{"id": number, "type": inner, "inputs": [], "outputs": []} for number in (1, 2)]
+        return {"nodes": nodes, "links": [], "inputs": [], "outputs": []}
+
+    definitions = [
+        {"id": f"level-{level}", "name": f"level {level}", **graph(level)}
+        for level in range(1, levels + 1)
+    ]
+    return {**graph(0), "definitions": {"subgraphs": definitions}}
+
+
+def test_subgraphs_that_unfold_without_end_are_refused_at_once():
+    assert len(caller_graph(nested(3), lambda _: {}).nodes) == 16
+    started = time.perf_counter()
+    with pytest.raises(GraphError, match="20000 nodes"):
+        caller_graph(nested(60), lambda _: {})
+    assert time.perf_counter() - started < 5
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 9) | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+saved_nodes = st.fixed_dictionaries(
+    {"id": st.integers(1, 4) | json_values, "type": st.sampled_from(["A", "sub", "Reroute"])},
+    optional=dict.fromkeys(
+        ("mode", "inputs", "outputs", "widgets_values", "properties", "title"), json_values
+    ),
+)
+saved_links = st.lists(st.integers(0, 4), min_size=5, max_size=5).map(lambda link: [*link, "X"])
+saved_graphs = st.fixed_dictionaries(
+    {
+        "nodes": st.lists(saved_nodes, max_size=4),
+        "links": st.lists(saved_links | json_values, max_size=3),
+    }
+)
+
+
+@given(
+    saved_graphs,
+    st.none()
+    | saved_graphs.map(lambda graph: {"subgraphs": [{"id": "sub", "name": "x", **graph}]})
+    | json_values,
+)
+def test_damaged_file_of_the_editors_is_converted_or_refused(graph, definitions):
+    with contextlib.suppress(GraphError):
+        caller_workflow(caller_graph({**graph, "definitions": definitions}, lambda _: {}))
