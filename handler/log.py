@@ -40,9 +40,10 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [stream]
     root.setLevel(settings.comfy_log_level or settings.log_level)
-    # ComfyUI logs to the root itself.
-    for name in ("handler", "comfyui_runtime"):
-        logging.getLogger(name).setLevel(settings.log_level)
+    if settings.comfy_log_level is not None:
+        # ComfyUI logs to the root itself.
+        for name in ("handler", "comfyui_runtime"):
+            logging.getLogger(name).setLevel(settings.log_level)
     # These tell of every request, with signed URLs and headers in the text.
     for name in ("botocore", "boto3", "s3transfer", "urllib3", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)

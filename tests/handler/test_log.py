@@ -15,7 +15,7 @@ import pytest
 
 from comfyui_runtime.in_process.device_thread import DeviceThread
 from handler.log import JsonFormatter, TextFormatter, configure_logging, job_context
-from handler.settings import Settings
+from handler.settings import Settings, load_settings
 
 CHATTY = ("botocore", "boto3", "s3transfer", "urllib3", "httpcore")
 
@@ -231,3 +231,19 @@ def test_record_is_bounded_with_its_beginning_and_end(configure, log_format):
     assert written.count("begins") == 4
     assert written.count("ends") >= 3
     assert "characters" in written
+
+
+def test_records_of_comfyui_have_a_level_of_their_own_where_one_is_set():
+    loggers = [logging.getLogger(name) for name in ("", "handler", "comfyui_runtime")]
+    levels = [logger.level for logger in loggers]
+    handlers = list(loggers[0].handlers)
+    try:
+        configure_logging(load_settings(comfy_log_level="error", log_level="INFO"))
+        assert [logger.level for logger in loggers] == [logging.ERROR, logging.INFO, logging.INFO]
+        configure_logging(load_settings(log_level="WARNING"))
+        assert loggers[0].level == logging.WARNING
+    finally:
+        loggers[0].handlers[:] = handlers
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        logging.captureWarnings(capture=False)

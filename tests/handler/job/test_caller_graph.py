@@ -178,11 +178,10 @@ json_values = st.recursive(
     ),
     max_leaves=6,
 )
+SAVED_FIELDS = ("mode", "inputs", "outputs", "widgets_values", "properties", "title")
 saved_nodes = st.fixed_dictionaries(
     {"id": st.integers(1, 4) | json_values, "type": st.sampled_from(["A", "sub", "Reroute"])},
-    optional=dict.fromkeys(
-        ("mode", "inputs", "outputs", "widgets_values", "properties", "title"), json_values
-    ),
+    optional=dict.fromkeys(SAVED_FIELDS, json_values),
 )
 saved_links = st.lists(st.integers(0, 4), min_size=5, max_size=5).map(lambda link: [*link, "X"])
 saved_graphs = st.fixed_dictionaries(
