@@ -23,7 +23,7 @@ from comfyui_runtime.remote.socket import ServerSocket
 from comfyui_runtime.remote.wait import ServerRun, wait_for_end
 from comfyui_runtime.run.check import check_nodes, raise_refusal
 from comfyui_runtime.run.messages import first_refusal, last_event
-from comfyui_runtime.run.outputs import FileOutput, ImageOutput, Output, collect_outputs
+from comfyui_runtime.run.outputs import FileOutput, ImageOutput, Output, collect_outputs, in_order
 from comfyui_runtime.run.picture_nodes import PICTURE_OUTPUTS, with_picture_nodes
 from comfyui_runtime.run.runtime import RunResult
 from comfyui_runtime.run.watch import RunWatch
@@ -171,20 +171,25 @@ def _outputs(record: RunRecord, graph: Graph, client: ServerClient) -> tuple[Out
 
     files = collect_outputs(record.outputs, read)
     outputs = [_as_picture(file, graph) for file in files]
-    return tuple(sorted(outputs, key=lambda output: isinstance(output, FileOutput)))
+    return in_order(outputs)
 
 
 def _as_picture(output: Output, graph: Graph) -> Output:
     node = graph.nodes.get(output.node_id)
-    if isinstance(output, ImageOutput) or node is None or node.class_type not in PICTURE_OUTPUTS:
+    if not isinstance(output, FileOutput) or node is None:
         return output
+    if node.class_type not in PICTURE_OUTPUTS:
+        return output
+    file = BytesIO(output.data) if isinstance(output.data, bytes) else output.data
     try:
-        with Image.open(BytesIO(output.data)) as picture:
+        with Image.open(file) as picture:
             pixels = np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
     except OSError as error:
         raise ServerUnreachableError(
             f"The ComfyUI server sent {output.name} damaged. Send the job again."
         ) from error
+    finally:
+        output.discard()
     return ImageOutput(output.node_id, PixelImage(pixels))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from comfyui_runtime.run.outputs import FileOutput
+
 if TYPE_CHECKING:
     from comfyui_runtime.run.cancellation import Cancellation
     from comfyui_runtime.run.outputs import Output
@@ -18,7 +20,7 @@ class RunResult:
     """The result of a run.
 
     Attributes:
-        outputs: In order; at least one.
+        outputs: In order; there may be none. :meth:`discard` removes those on the disk.
         cached_nodes: Nodes whose outputs were kept from an earlier run, as ComfyUI reports them.
         node_seconds: Seconds that each executed node took.
         validate_seconds: Seconds of validation.
@@ -32,6 +34,12 @@ class RunResult:
     validate_seconds: float
     run_seconds: float
     queue_seconds: float = 0.0
+
+    def discard(self) -> None:
+        """Remove the files of the outputs."""
+        for output in self.outputs:
+            if isinstance(output, FileOutput):
+                output.discard()
 
 
 class Runtime(Protocol):

@@ -166,23 +166,25 @@ class Function:
     ) -> Results:
         patched = patch(request.workflow, request.values, images)
         result = self.runtime.run(patched, cancellation, _node_progress(report))
-        log.info(
-            "graph ran",
-            extra={
-                "cached_nodes": list(result.cached_nodes),
-                "node_seconds": {node: round(s, 4) for node, s in result.node_seconds.items()},
-            },
-        )
-        clock.add("validate", result.validate_seconds)
-        clock.add("queue", result.queue_seconds)
-        clock.add("run", result.run_seconds)
-        cancellation.check()
-        report(JobProgress(phase="encode", fraction=1.0))
-        with clock.phase("encode"):
-            encoded = _encode(request, patched, result.outputs)
-        report(JobProgress(phase="store", fraction=1.0))
-        with clock.phase("store"):
-            return self._delivery.deliver(request, images, encoded, cancellation)
+        with contextlib.ExitStack() as at_end:
+            at_end.callback(result.discard)
+            log.info(
+                "graph ran",
+                extra={
+                    "cached_nodes": list(result.cached_nodes),
+                    "node_seconds": {node: round(s, 4) for node, s in result.node_seconds.items()},
+                },
+            )
+            clock.add("validate", result.validate_seconds)
+            clock.add("queue", result.queue_seconds)
+            clock.add("run", result.run_seconds)
+            cancellation.check()
+            report(JobProgress(phase="encode", fraction=1.0))
+            with clock.phase("encode"):
+                encoded = _encode(request, patched, result.outputs)
+            report(JobProgress(phase="store", fraction=1.0))
+            with clock.phase("store"):
+                return self._delivery.deliver(request, images, encoded, cancellation)
 
     def _fetch(self, request: Request, cancellation: Cancellation) -> dict[str, PixelImage]:
         images: dict[str, PixelImage] = {}
@@ -198,7 +200,7 @@ def _encode(
 ) -> list[EncodedFile]:
     if not outputs:
         raise OutputError(
-            f"The workflow {request.workflow.name} ran but made no file. Its graph must end in an "
+            f"The workflow {request.workflow.name} ran but made nothing. Its graph must end in an "
             "output node, such as SaveImage, whatever the parameters are."
         )
     metadata = {}

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from comfyui_runtime.errors import ServiceError
 from handler.contract.errors import StorageError
 from handler.contract.response import OutputFile
+from handler.job.content import content_bytes, storable
 from handler.job.reuse import ReusableResults
 from handler.shelf import result_key
 
@@ -168,7 +169,11 @@ class Delivery:
     def _store(self, wanted: Output, files: Mapping[str, EncodedFile]) -> tuple[OutputFile, ...]:
         outputs = []
         for key, file in files.items():
-            self._storage.put(key, file.data, content_type=file.content_type, sha256=file.sha256)
+            if file.text is not None:
+                outputs.append(_output_file(file, text=file.text))
+                continue
+            with storable(file.data) as data:
+                self._storage.put(key, data, content_type=file.content_type, sha256=file.sha256)
             url = self._storage.url(key, expires_in=wanted.url_seconds)
             outputs.append(_output_file(file, url=url, key=self._storage.full_key(key)))
         return tuple(outputs)
@@ -240,16 +245,22 @@ def _key(request: Request, index: int, file: EncodedFile) -> str:
 
 
 def _inline(file: EncodedFile) -> OutputFile:
-    return _output_file(file, base64=base64.b64encode(file.data).decode())
+    if file.text is not None:
+        return _output_file(file, text=file.text)
+    return _output_file(file, base64=base64.b64encode(content_bytes(file.data)).decode())
 
 
 def _output_file(file: EncodedFile, **where: str) -> OutputFile:
     return OutputFile(
         **where,
         node_id=file.node_id,
+        kind=file.kind,
         content_type=file.content_type,
         width=file.width,
         height=file.height,
+        duration=file.duration,
+        frame_rate=file.frame_rate,
+        sample_rate=file.sample_rate,
         bytes=file.size,
         sha256=file.sha256,
     )

@@ -64,6 +64,9 @@ class ReusableResults:
             return None
         found = []
         for key, output in zip(record.keys, record.outputs, strict=True):
+            if output.text is not None:
+                found.append(output)
+                continue
             # A later job with the same id may have replaced the file by another.
             if not self._storage.has(key, output.sha256):
                 return None
