@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from comfyui_runtime.errors import ServerUnreachableError
+from comfyui_runtime.errors import GraphError, ServerUnreachableError
 from comfyui_runtime.remote.catalog import KnownClasses, ServerCatalog
 from comfyui_runtime.remote.client import ServerAddress, ServerClient
 from comfyui_runtime.remote.socket import ServerSocket
@@ -24,7 +24,7 @@ from comfyui_runtime.remote.wait import ServerRun, wait_for_end
 from comfyui_runtime.run.check import check_nodes, raise_refusal
 from comfyui_runtime.run.messages import first_refusal, last_event
 from comfyui_runtime.run.outputs import FileOutput, ImageOutput, Output, collect_outputs, in_order
-from comfyui_runtime.run.picture_nodes import PICTURE_OUTPUTS, with_picture_nodes
+from comfyui_runtime.run.picture_nodes import MASK_LOADER, PICTURE_OUTPUTS, with_picture_nodes
 from comfyui_runtime.run.runtime import RunResult
 from comfyui_runtime.run.watch import RunWatch
 from comfyui_runtime.workflow.graph import Node
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from comfyui_runtime.run.cancellation import Cancellation
     from comfyui_runtime.run.outputs import NamedFile
     from comfyui_runtime.run.progress import OnProgress
+    from comfyui_runtime.workflow.files import FileUse
     from comfyui_runtime.workflow.graph import Graph
     from comfyui_runtime.workflow.patch import PatchedGraph
 
@@ -146,7 +147,19 @@ class _ServerPictures:
 
     def input_node(self, node: Node, image: PixelImage) -> Node:
         name = self._client.upload(f"{image.digest}.png", _png(image))
+        if node.class_type == MASK_LOADER:
+            return Node(MASK_LOADER, {**node.inputs, "image": name}, node.title)
         return Node("LoadImage", {"image": name}, node.title)
+
+    def file_node(self, node: Node, use: FileUse) -> Node:
+        if use.loader.by_path:
+            raise GraphError(
+                f"The class {node.class_type} takes a path of ComfyUI's own machine: it runs "
+                "where ComfyUI is in this process, not with COMFYUI_SERVER_URL.",
+                class_type=node.class_type,
+            )
+        name = self._client.upload(use.file.name, use.file.path.read_bytes())
+        return Node(node.class_type, {**node.inputs, use.loader.input: name}, node.title)
 
     def output_node(self, node: Node) -> Node:
         return Node("PreviewImage", {"images": node.inputs["images"]}, node.title)

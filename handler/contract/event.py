@@ -95,6 +95,10 @@ class JobInput(_Strict):
         default_factory=dict,
         description="Named images, for workflows that take more than one.",
     )
+    files: dict[Name, Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="Named videos, sounds and other files, for workflows that take some.",
+    )
     params: dict[Name, ParamValue] = Field(
         default_factory=dict,
         description="The workflow's parameters; see `python -m handler workflows`.",

@@ -10,13 +10,13 @@ import hashlib
 import json
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import ServiceError
 from comfyui_runtime.workflow.manifest import load_workflow
 from comfyui_runtime.workflow.parameters import SeedParameter, resolve_parameters
-from comfyui_runtime.workflow.patch import check_image_names
+from comfyui_runtime.workflow.patch import check_file_names, check_image_names
 from handler.contract.event import parse_event
 from handler.log import job_context
 
@@ -42,6 +42,7 @@ class Request:
         fingerprint: SHA-256 of what was asked for, the workflow's files included, in hex; not of
             a seed that was drawn. Two requests with one id and one fingerprint are the same job.
         validate_seconds: How long it took to make this of the event.
+        files: Where to take each named file from, as the event gave it.
     """
 
     job_id: JobId
@@ -51,6 +52,7 @@ class Request:
     output: Output
     fingerprint: str
     validate_seconds: float = 0.0
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seed(self) -> int | None:
@@ -64,7 +66,7 @@ class Request:
     def size(self) -> int:
         """Approximate bytes that the request holds, mostly images that were sent in it."""
         texts = [value for value in self.values.values() if isinstance(value, str)]
-        return sum(len(text) for text in (*self.images.values(), *texts))
+        return sum(len(text) for text in (*self.images.values(), *self.files.values(), *texts))
 
 
 def read_request(event: object, job_id: JobId, workflows_dir: Path) -> Request:
@@ -78,7 +80,7 @@ def read_request(event: object, job_id: JobId, workflows_dir: Path) -> Request:
         EventError: The event is not of the documented shape.
         UnknownWorkflowError: No such workflow is installed.
         WorkflowError: The workflow's own files are wrong.
-        ParameterError: A parameter or an image is unknown, missing or not allowed.
+        ParameterError: A parameter, an image or a file is unknown, missing or not allowed.
     """
     started = time.perf_counter()
     parsed = parse_event(event)
@@ -86,6 +88,7 @@ def read_request(event: object, job_id: JobId, workflows_dir: Path) -> Request:
     values = resolve_parameters(workflow.manifest.parameters, parsed.input.params)
     images = parsed.input.named_images
     check_image_names(workflow, set(images))
+    check_file_names(workflow, set(parsed.input.files))
     return Request(
         job_id,
         workflow,
@@ -94,6 +97,7 @@ def read_request(event: object, job_id: JobId, workflows_dir: Path) -> Request:
         parsed.input.output,
         _fingerprint(parsed, workflow),
         time.perf_counter() - started,
+        parsed.input.files,
     )
 
 
@@ -110,14 +114,17 @@ def refusals_logged(job_id: JobId) -> Iterator[None]:
 
 def _fingerprint(event: Event, workflow: Workflow) -> str:
     # An image may be megabytes of base64: written as JSON, it would take longer than to be hashed.
-    images = {
-        name: hashlib.sha256(source.encode(errors="backslashreplace")).hexdigest()
-        for name, source in event.input.named_images.items()
-    }
+    images, files = (
+        {
+            name: hashlib.sha256(source.encode(errors="backslashreplace")).hexdigest()
+            for name, source in sources.items()
+        }
+        for sources in (event.input.named_images, event.input.files)
+    )
     asked_for = {
         "workflow": [workflow.name, workflow.digest],
         "images": images,
         "params": event.input.params,
         "output": event.input.output.model_dump(),
-    }
+    } | ({"files": files} if files else {})
     return hashlib.sha256(json.dumps(asked_for, sort_keys=True).encode()).hexdigest()
