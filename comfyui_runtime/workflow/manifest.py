@@ -287,7 +287,7 @@ class _References:
 
     def _check_branch(self, where: str, branch: Branch) -> None:
         if not branch.off_when and branch.without_image is None and branch.without_file is None:
-            raise self._error(f"{where} needs off_when, without_image or without_file.")
+            raise self._error(f"{where} needs off_when or without_image or without_file.")
         for name, value in branch.off_when.items():
             if name not in self.manifest.parameters:
                 raise self._error(f"{where} names parameter {name}, which is not declared.")
