@@ -57,6 +57,7 @@ class FileLoader:
 FILE_LOADERS = {
     "LoadVideo": FileLoader("video", "file"),
     "LoadAudio": FileLoader("audio", "audio"),
+    "RecordAudio": FileLoader("audio", "audio"),
     "Load3D": FileLoader("file", "model_file", "3d/"),
     "Load3DAnimation": FileLoader("file", "model_file", "3d/"),
     "VHS_LoadVideo": FileLoader("video", "video"),
