@@ -251,6 +251,8 @@ class _References:
     graph: Graph
 
     def check(self) -> None:
+        for name in self.manifest.images.keys() & self.manifest.files.keys():
+            raise self._error(f"{name} is both an image and a file: rename one of them.")
         for name, image in self.manifest.images.items():
             self._check_node(f"image {name} names", image.node)
             if not image.required and not self._can_do_without(name):
@@ -267,8 +269,6 @@ class _References:
             self._check_branch(f"branch {number}", branch)
 
     def _check_file(self, name: str, file: FileInput) -> None:
-        if name in self.manifest.images:
-            raise self._error(f"{name} is both an image and a file: rename one of them.")
         self._check_node(f"file {name} names", file.node)
         class_type = self.graph.nodes[file.node].class_type
         loader = file.loader(class_type)
