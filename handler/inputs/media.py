@@ -109,7 +109,7 @@ def check_media(
             ) as container,
         ):
             return _Look(wanted, media, limits, limit).extension_of(container)
-    except (av.error.FFmpegError, ValueError) as error:
+    except (av.error.FFmpegError, ValueError, ArithmeticError, MemoryError) as error:
         raise NotMediaError(
             f"{wanted} cannot be read as {media}: it is damaged, cut short, or of another format. "
             f"Supported are {', '.join(_supported(media))}.",
@@ -147,12 +147,14 @@ class _Look:
             video = next(iter(container.streams.video), None)
             if video is None:
                 raise self._not_media("it has no picture")
+            self._check_decoder(video)
             self._check_frame(video)
             self._read_through(container, video, video.width * video.height)
         else:
             sound = next(iter(container.streams.audio), None)
             if sound is None:
                 raise self._not_media("it has no sound")
+            self._check_decoder(sound)
             self._read_through(container, sound, 0)
         return extension
 
@@ -181,6 +183,12 @@ class _Look:
                 )
         if packets == 0:
             raise self._not_media("nothing is in it")
+
+    def _check_decoder(self, stream: VideoStream | AudioStream) -> None:
+        # PyAV's types leave out that a stream of an unknown codec has none.
+        context: object = stream.codec_context
+        if context is None:
+            raise self._not_media("nothing here decodes it")
 
     def _check_frame(self, video: VideoStream) -> None:
         pixels = video.width * video.height

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from PIL import Image, UnidentifiedImageError
 
 if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
     from av.container import InputContainer
+    from av.video.stream import VideoStream
 
     from handler.contract.response import OutputKind
     from handler.job.content import Content
@@ -72,19 +74,25 @@ def _av_facts(content: Content) -> MediaFacts:
 
 def _facts_of(container: InputContainer) -> MediaFacts:
     seconds = None if container.duration is None else container.duration / 1_000_000
-    if container.streams.video:
-        video = container.streams.video[0]
+    # A stream of a codec that is not known here says nothing of itself.
+    videos = [one for one in container.streams.video if _is_known(one)]
+    sounds = [one for one in container.streams.audio if _is_known(one)]
+    if videos:
+        video = videos[0]
         rate = video.average_rate or video.guessed_rate
         return MediaFacts(
             width=video.width,
             height=video.height,
             duration=seconds,
             frame_rate=None if rate is None else float(rate),
-            sample_rate=container.streams.audio[0].rate if container.streams.audio else None,
+            sample_rate=sounds[0].rate if sounds else None,
         )
-    if container.streams.audio:
-        return MediaFacts(duration=seconds, sample_rate=container.streams.audio[0].rate)
-    return MediaFacts()
+    return MediaFacts(duration=seconds, sample_rate=sounds[0].rate if sounds else None)
+
+
+def _is_known(stream: VideoStream | AudioStream) -> bool:
+    context: object = stream.codec_context
+    return context is not None
 
 
 def _opened(content: Content) -> BytesIO | str:
