@@ -48,7 +48,8 @@ def run_peer_job(url: str, image: bytes) -> PeerJob:
         if record is None:
             raise TimeoutError("The server has no record of a job that it said was done.")
         saved = record.outputs["3"]["images"][0]
-        picture = client.fetch(saved["filename"], saved["subfolder"], saved["type"])
+        fetched = client.fetch(saved["filename"], saved["subfolder"], saved["type"])
+    picture = fetched if isinstance(fetched, bytes) else fetched.read_bytes()
     return PeerJob(picture, time.perf_counter() - started, run_seconds(record))
 
 

@@ -123,8 +123,22 @@ class Settings(BaseSettings):
     """Pixels of a job's input images together, read off their headers before they are decoded."""
     input_timeout: float = Field(30.0, gt=0, validation_alias=_env("INPUT_TIMEOUT_SECONDS"))
     """Seconds for fetching one image, redirects and retries included."""
+    input_file_max_bytes: int = Field(
+        256 * 1024 * 1024, gt=0, validation_alias=_env("INPUT_FILE_MAX_BYTES")
+    )
+    """Bytes of a job's input videos, sounds and other files together."""
+    input_file_timeout: float = Field(
+        120.0, gt=0, validation_alias=_env("INPUT_FILE_TIMEOUT_SECONDS")
+    )
+    """Seconds for fetching one of these files and looking through it."""
+    input_max_seconds: float = Field(600.0, gt=0, validation_alias=_env("INPUT_MAX_SECONDS"))
+    """Seconds that an input video or sound may last."""
+    input_max_video_pixels: int = Field(
+        10_000_000_000, gt=0, validation_alias=_env("INPUT_MAX_VIDEO_PIXELS")
+    )
+    """Pixels of all frames of an input video; INPUT_MAX_PIXELS holds for one frame."""
     input_max_redirects: int = Field(3, ge=0, validation_alias=_env("INPUT_MAX_REDIRECTS"))
-    """Redirects followed for one image."""
+    """Redirects followed for one input."""
     input_allowed_hosts: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), validation_alias=_env("INPUT_ALLOWED_HOSTS")
     )

@@ -12,14 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.errors import WorkerBrokenError
 from comfyui_runtime.in_process import comfy
-from comfyui_runtime.in_process.comfy.pictures import IMAGE_INPUT, IMAGE_OUTPUT, offered_images
+from comfyui_runtime.in_process.comfy.pictures import (
+    IMAGE_INPUT,
+    IMAGE_OUTPUT,
+    MASK_INPUT,
+    offered_images,
+)
 from comfyui_runtime.in_process.descriptors import mend_descriptors
 from comfyui_runtime.in_process.device_thread import DeviceThread
 from comfyui_runtime.in_process.validate import ModelCheck, validate_graph
 from comfyui_runtime.in_process.watch import InProcessWatch
 from comfyui_runtime.in_process.watchdog import Watchdog
+from comfyui_runtime.run.inputs import place_files
 from comfyui_runtime.run.outputs import clear_scratch, collect_outputs, read_scratch_file
-from comfyui_runtime.run.picture_nodes import with_picture_nodes
+from comfyui_runtime.run.picture_nodes import MASK_LOADER, with_picture_nodes
 from comfyui_runtime.run.runtime import RunResult, extra_data
 from comfyui_runtime.workflow.graph import Node
 
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
     from comfyui_runtime.run.cancellation import Cancellation
     from comfyui_runtime.run.messages import RunEvent
     from comfyui_runtime.run.progress import OnProgress
+    from comfyui_runtime.workflow.files import FileUse
     from comfyui_runtime.workflow.graph import Graph, NodeId
     from comfyui_runtime.workflow.images import PixelImage
     from comfyui_runtime.workflow.patch import PatchedGraph
@@ -110,7 +117,7 @@ class InProcessRuntime:
             raise _broken_error()
         queued_at = time.monotonic()
         run_id = uuid.uuid4().hex
-        graph = with_picture_nodes(patched, run_id, _InProcessPictures())
+        graph = with_picture_nodes(patched, run_id, _InProcessPictures(self._scratch / "input"))
         watch = InProcessWatch(patched.graph, cancellation, on_progress)
 
         def call() -> RunResult:
@@ -181,6 +188,7 @@ class InProcessRuntime:
     ) -> RunResult:
         started = time.perf_counter()
         try:
+            place_files(self._scratch / "input", patched.files.values())
             with offered_images(patched.images):
                 outputs_to_run = validate_graph(graph, run_id, patched.node_packs)
                 self._model_check.check(patched)
@@ -229,8 +237,18 @@ class InProcessRuntime:
 class _InProcessPictures:
     """Pictures go in and out as pixels: no file is read or written."""
 
+    def __init__(self, input_folder: Path) -> None:
+        self._input_folder = input_folder
+
     def input_node(self, node: Node, image: PixelImage) -> Node:
+        if node.class_type == MASK_LOADER:
+            inputs = {"digest": image.digest, "channel": node.inputs.get("channel", "alpha")}
+            return Node(MASK_INPUT, inputs, node.title)
         return Node(IMAGE_INPUT, {"digest": image.digest}, node.title)
+
+    def file_node(self, node: Node, use: FileUse) -> Node:
+        name = str(self._input_folder / use.place) if use.loader.by_path else use.place
+        return replace(node, inputs={**node.inputs, use.loader.input: name})
 
     def output_node(self, node: Node) -> Node:
         return Node(IMAGE_OUTPUT, {"images": node.inputs["images"]}, node.title)

@@ -32,11 +32,11 @@ class Scratch:
             os.close(self.lock)
 
 
-def make_scratch() -> Scratch:
-    """Make the folder, and remove those whose processes are gone."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+def make_scratch(prefix: str = _PREFIX) -> Scratch:
+    """Make the folder, and remove those of the same prefix whose processes are gone."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         _remove_if_left(folder)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
     return Scratch(folder, lock_folder(folder))
 
 

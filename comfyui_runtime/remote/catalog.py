@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from comfyui_runtime.run.check import InputSpec
 
 _KEPT_SECONDS = 30.0
+_UPLOADS = ("image_upload", "video_upload", "audio_upload", "animated_image_upload", "file_upload")
 
 
 class KnownClasses:
@@ -66,9 +67,16 @@ class ServerCatalog:
         }
 
     def is_checked(self, class_type: str, input_name: str) -> bool:
-        """Say whether the server checks an input: it does where choices are declared as a list."""
+        """Say whether the server checks an input.
+
+        It does where choices are declared as a list, and where they are the files in a folder that
+        files are uploaded to.
+        """
         spec = self.input_specs(class_type).get(input_name)
-        return spec is not None and isinstance(spec[0], list)
+        if spec is None:
+            return False
+        options = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
+        return isinstance(spec[0], list) or any(map(options.get, _UPLOADS))
 
     def _find(self, class_type: str) -> NodeInfo | None:
         return self._known.find(self._client, class_type)

@@ -5,8 +5,11 @@ The calls are those of ComfyUI's own page (its ``server.py``), checked against C
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
 
@@ -14,6 +17,7 @@ import requests
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from comfyui_runtime.errors import ServerUnreachableError
+from comfyui_runtime.run.outputs import MAX_IN_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from comfyui_runtime.workflow.graph import NodeId
 
 _Shape = TypeVar("_Shape")
+_CHUNK_BYTES = 256 * 1024
 
 
 class _Answer(BaseModel):
@@ -166,10 +171,22 @@ class ServerClient:
         self._call("POST", "/queue", json={"delete": [run_id]})
         self._call("POST", "/interrupt", json={"prompt_id": run_id})
 
-    def fetch(self, filename: str, subfolder: str, folder: str) -> bytes:
-        """Return a file that a node wrote; ``folder`` is ``output`` or ``temp``."""
+    def fetch(self, filename: str, subfolder: str, folder: str) -> bytes | Path:
+        """Return a file that a node wrote; ``folder`` is ``output`` or ``temp``.
+
+        Returns:
+            Its bytes; of a large one, a file that the caller removes.
+        """
         place = {"filename": filename, "subfolder": subfolder, "type": folder}
-        return self._call("GET", "/view", params=place).content
+        with self._call("GET", "/view", params=place, stream=True) as response:
+            try:
+                return _body(response)
+            except requests.RequestException as error:
+                raise ServerUnreachableError(
+                    f"The ComfyUI server ended its answer with {filename} early. Send the job "
+                    "again.",
+                    reason=type(error).__name__,
+                ) from error
 
     def node_info(self, class_type: str) -> NodeInfo | None:
         """Return how a node class declares itself, or ``None`` if there is no such class."""
@@ -210,6 +227,20 @@ class ServerClient:
                 status=response.status_code,
             )
         return response
+
+
+def _body(response: requests.Response) -> bytes | Path:
+    # Held in memory up to its limit.
+    with tempfile.SpooledTemporaryFile(MAX_IN_MEMORY) as file:
+        for chunk in response.iter_content(_CHUNK_BYTES):
+            file.write(chunk)
+        large = file.tell() > MAX_IN_MEMORY
+        file.seek(0)
+        if not large:
+            return file.read()
+        with tempfile.NamedTemporaryFile(prefix="comfyui-result-", delete=False) as kept:
+            shutil.copyfileobj(file, kept, _CHUNK_BYTES)
+        return Path(kept.name)
 
 
 def _parsed(shape: type[_Shape], response: requests.Response) -> _Shape:

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from comfyui_runtime.errors import ServerUnreachableError
+from comfyui_runtime.errors import GraphError, ServerUnreachableError
 from comfyui_runtime.remote.catalog import KnownClasses, ServerCatalog
 from comfyui_runtime.remote.client import ServerAddress, ServerClient
 from comfyui_runtime.remote.socket import ServerSocket
 from comfyui_runtime.remote.wait import ServerRun, wait_for_end
 from comfyui_runtime.run.check import check_nodes, raise_refusal
 from comfyui_runtime.run.messages import first_refusal, last_event
-from comfyui_runtime.run.outputs import FileOutput, ImageOutput, Output, collect_outputs
-from comfyui_runtime.run.picture_nodes import PICTURE_OUTPUTS, with_picture_nodes
+from comfyui_runtime.run.outputs import FileOutput, ImageOutput, Output, collect_outputs, in_order
+from comfyui_runtime.run.picture_nodes import MASK_LOADER, PICTURE_OUTPUTS, with_picture_nodes
 from comfyui_runtime.run.runtime import RunResult, extra_data
 from comfyui_runtime.run.watch import RunWatch
 from comfyui_runtime.workflow.graph import Node
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from comfyui_runtime.run.cancellation import Cancellation
     from comfyui_runtime.run.outputs import NamedFile
     from comfyui_runtime.run.progress import OnProgress
+    from comfyui_runtime.workflow.files import FileUse
     from comfyui_runtime.workflow.graph import Graph
     from comfyui_runtime.workflow.patch import PatchedGraph
 
@@ -153,7 +154,19 @@ class _ServerPictures:
 
     def input_node(self, node: Node, image: PixelImage) -> Node:
         name = self._client.upload(f"{image.digest}.png", _png(image))
+        if node.class_type == MASK_LOADER:
+            return Node(MASK_LOADER, {**node.inputs, "image": name}, node.title)
         return Node("LoadImage", {"image": name}, node.title)
+
+    def file_node(self, node: Node, use: FileUse) -> Node:
+        if use.loader.by_path:
+            raise GraphError(
+                f"The class {node.class_type} takes a path of ComfyUI's own machine: it runs "
+                "where ComfyUI is in this process, not with COMFYUI_SERVER_URL.",
+                class_type=node.class_type,
+            )
+        name = self._client.upload(use.file.name, use.file.path.read_bytes())
+        return Node(node.class_type, {**node.inputs, use.loader.input: name}, node.title)
 
     def output_node(self, node: Node) -> Node:
         return Node("PreviewImage", {"images": node.inputs["images"]}, node.title)
@@ -178,20 +191,25 @@ def _outputs(record: RunRecord, graph: Graph, client: ServerClient) -> tuple[Out
 
     files = collect_outputs(record.outputs, read)
     outputs = [_as_picture(file, graph) for file in files]
-    return tuple(sorted(outputs, key=lambda output: isinstance(output, FileOutput)))
+    return in_order(outputs)
 
 
 def _as_picture(output: Output, graph: Graph) -> Output:
     node = graph.nodes.get(output.node_id)
-    if isinstance(output, ImageOutput) or node is None or node.class_type not in PICTURE_OUTPUTS:
+    if not isinstance(output, FileOutput) or node is None:
         return output
+    if node.class_type not in PICTURE_OUTPUTS:
+        return output
+    file = BytesIO(output.data) if isinstance(output.data, bytes) else output.data
     try:
-        with Image.open(BytesIO(output.data)) as picture:
+        with Image.open(file) as picture:
             pixels = np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
     except OSError as error:
         raise ServerUnreachableError(
             f"The ComfyUI server sent {output.name} damaged. Send the job again."
         ) from error
+    finally:
+        output.discard()
     return ImageOutput(output.node_id, PixelImage(pixels))
 
 

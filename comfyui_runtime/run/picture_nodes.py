@@ -1,4 +1,4 @@
-"""Replaces a graph's picture nodes by those of the runtime that runs it."""
+"""Replaces the nodes that load and save for those of the runtime that runs the graph."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from comfyui_runtime.workflow.files import FileUse
     from comfyui_runtime.workflow.graph import Graph, Node, NodeId
     from comfyui_runtime.workflow.images import PixelImage
     from comfyui_runtime.workflow.patch import PatchedGraph
 
 PICTURE_OUTPUTS = frozenset({"SaveImage", "PreviewImage"})
+MASK_LOADER = "LoadImageMask"
 _RUN_MARK = "run_id"
 
 
@@ -18,7 +20,11 @@ class PictureNodes(Protocol):
     """Creates the nodes through which a runtime gives and takes pictures."""
 
     def input_node(self, node: Node, image: PixelImage) -> Node:
-        """Return the node that gives an image, in place of the graph's own."""
+        """Return the node that gives an image, or a mask, in place of the graph's own."""
+        ...
+
+    def file_node(self, node: Node, use: FileUse) -> Node:
+        """Return the graph's node with the name under which it will find the caller's file."""
         ...
 
     def output_node(self, node: Node) -> Node:
@@ -31,7 +37,7 @@ class PictureNodes(Protocol):
 
 
 def with_picture_nodes(patched: PatchedGraph, run_id: str, pictures: PictureNodes) -> Graph:
-    """Return the graph with a runtime's nodes for the caller's images and for the results.
+    """Return the graph with a runtime's nodes for the caller's inputs and for the results.
 
     What output nodes wrote is gone after the run: each gets an input that no class declares and
     that differs from run to run, so that ComfyUI's cache never answers for them.
@@ -51,6 +57,8 @@ def _replacement(
 ) -> Node:
     if node_id in patched.images:
         return pictures.input_node(node, patched.images[node_id])
+    if node_id in patched.files:
+        return pictures.file_node(node, patched.files[node_id])
     if node.class_type in PICTURE_OUTPUTS and "images" in node.inputs:
         return pictures.output_node(node)
     return node

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from comfyui_runtime.run.outputs import FileOutput
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -20,7 +22,7 @@ class RunResult:
     """The result of a run.
 
     Attributes:
-        outputs: In order; at least one.
+        outputs: In order; there may be none. :meth:`discard` removes those on the disk.
         cached_nodes: Nodes whose outputs were kept from an earlier run, as ComfyUI reports them.
         node_seconds: Seconds that each executed node took.
         validate_seconds: Seconds of validation.
@@ -34,6 +36,12 @@ class RunResult:
     validate_seconds: float
     run_seconds: float
     queue_seconds: float = 0.0
+
+    def discard(self) -> None:
+        """Remove the files of the outputs."""
+        for output in self.outputs:
+            if isinstance(output, FileOutput):
+                output.discard()
 
 
 class Runtime(Protocol):

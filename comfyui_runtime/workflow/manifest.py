@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from comfyui_runtime.errors import UnknownWorkflowError, WorkflowError
+from comfyui_runtime.workflow.files import FILE_LOADERS, FileLoader, Media
 from comfyui_runtime.workflow.graph import Graph, NodeId, parse_graph
 from comfyui_runtime.workflow.parameters import NotAllowedError, Parameter, Parameters
 
@@ -46,6 +47,35 @@ class ImageInput(BaseModel):
     required: bool = True
 
 
+class FileInput(BaseModel):
+    """A named video, sound or other file that the caller gives.
+
+    Attributes:
+        node: Id of the node that loads it.
+        media: What it is. A video or a sound is looked into before it is used, any other file is
+            not.
+        input: Name of the node's input that takes the file's name in ComfyUI's input folder; not
+            needed for a class that :data:`comfyui_runtime.workflow.files.FILE_LOADERS` knows.
+        required: Whether an event without it is refused. A workflow runs without an optional
+            file only if a branch with ``without_file`` takes the node out.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    node: NodeId
+    media: Media
+    description: str = Field(min_length=1)
+    input: str | None = None
+    required: bool = True
+
+    def loader(self, class_type: str) -> FileLoader | None:
+        """Return how a node of this class takes the file; ``None`` where nothing says it."""
+        known = FILE_LOADERS.get(class_type)
+        if self.input is None or (known is not None and known.input == self.input):
+            return known
+        return FileLoader(self.media, self.input)
+
+
 class Branch(BaseModel):
     """A part of the graph that is removed where it would do nothing.
 
@@ -54,6 +84,7 @@ class Branch(BaseModel):
     Attributes:
         off_when: Parameter values; the branch is off when every one of them is met.
         without_image: Name of an optional image; the branch is off when it was not given.
+        without_file: Name of an optional file; the branch is off when it was not given.
         bypass: For each node to take out, which of its inputs stands in for which of its outputs
             (by output index), as "Bypass" in ComfyUI's editor does.
         set: Inputs ("<node id>.<input name>") that get a constant in place of a link.
@@ -63,6 +94,7 @@ class Branch(BaseModel):
 
     off_when: dict[str, bool | int | float | str] = Field(default_factory=dict)
     without_image: str | None = None
+    without_file: str | None = None
     bypass: dict[NodeId, dict[int, str]] = Field(default_factory=dict)
     set: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -91,7 +123,9 @@ class Manifest(BaseModel):
 
     Attributes:
         version: Changes whenever the same request would give another picture.
-        images: The images that a caller gives, by name; a single one is named "image".
+        images: The images that a caller gives, by name; a single one is named "image". One whose
+            node is a ``LoadImageMask`` is a mask.
+        files: The videos, sounds and other files that a caller gives, by name.
         parameters: What a caller may change, by name.
         branches: Parts of the graph that some parameter values switch off, applied in order.
         models: Model files that the graph needs.
@@ -105,6 +139,7 @@ class Manifest(BaseModel):
     version: str = Field(min_length=1)
     license_note: str | None = None
     images: dict[str, ImageInput] = Field(default_factory=dict)
+    files: dict[str, FileInput] = Field(default_factory=dict)
     parameters: dict[str, Parameter] = Field(default_factory=dict)
     branches: tuple[Branch, ...] = ()
     models: tuple[Model, ...] = ()
@@ -216,6 +251,8 @@ class _References:
     graph: Graph
 
     def check(self) -> None:
+        for name in self.manifest.images.keys() & self.manifest.files.keys():
+            raise self._error(f"{name} is both an image and a file: rename one of them.")
         for name, image in self.manifest.images.items():
             self._check_node(f"image {name} names", image.node)
             if not image.required and not self._can_do_without(name):
@@ -223,15 +260,34 @@ class _References:
                     f"image {name} is optional, but no branch takes its node out: add one with "
                     f'without_image = "{name}".'
                 )
+        for name, file in self.manifest.files.items():
+            self._check_file(name, file)
         for name, parameter in self.manifest.parameters.items():
             for text in parameter.patches:
                 self._check_input(f"parameter {name}", text)
         for number, branch in enumerate(self.manifest.branches):
             self._check_branch(f"branch {number}", branch)
 
+    def _check_file(self, name: str, file: FileInput) -> None:
+        self._check_node(f"file {name} names", file.node)
+        class_type = self.graph.nodes[file.node].class_type
+        loader = file.loader(class_type)
+        if loader is None:
+            raise self._error(
+                f"file {name} names node {file.node} of the class {class_type}: add the name of "
+                "its input that takes the file's name, as input."
+            )
+        self._check_input(f"file {name}", f"{file.node}.{loader.input}")
+        optional = (branch.without_file == name for branch in self.manifest.branches)
+        if not file.required and not any(optional):
+            raise self._error(
+                f"file {name} is optional, but no branch takes its node out: add one with "
+                f'without_file = "{name}".'
+            )
+
     def _check_branch(self, where: str, branch: Branch) -> None:
-        if not branch.off_when and branch.without_image is None:
-            raise self._error(f"{where} needs off_when or without_image.")
+        if not branch.off_when and branch.without_image is None and branch.without_file is None:
+            raise self._error(f"{where} needs off_when or without_image or without_file.")
         for name, value in branch.off_when.items():
             if name not in self.manifest.parameters:
                 raise self._error(f"{where} names parameter {name}, which is not declared.")
@@ -241,6 +297,8 @@ class _References:
                 raise self._error(f"{where} is never off: parameter {name} {error}.") from error
         if branch.without_image is not None and branch.without_image not in self.manifest.images:
             raise self._error(f"{where} names image {branch.without_image}, which is not declared.")
+        if branch.without_file is not None and branch.without_file not in self.manifest.files:
+            raise self._error(f"{where} names file {branch.without_file}, which is not declared.")
         for text in branch.set:
             self._check_input(where, text)
         for node_id, stand_ins in branch.bypass.items():
@@ -270,9 +328,9 @@ class _References:
 
 
 def branch_is_off(
-    branch: Branch, values: Mapping[str, bool | int | float | str], image_names: set[str]
+    branch: Branch, values: Mapping[str, bool | int | float | str], given: set[str]
 ) -> bool:
-    """Say whether these parameter values and images switch a branch off."""
-    if branch.without_image is not None and branch.without_image in image_names:
+    """Say whether these parameter values, and the names of what was given, switch a branch off."""
+    if branch.without_image in given or branch.without_file in given:
         return False
     return all(values[name] == value for name, value in branch.off_when.items())

@@ -44,6 +44,7 @@ class Translation(_Words):
     description: str | None = None
     license_note: str | None = None
     images: dict[str, str] = Field({}, description="Descriptions of the images, by name.")
+    files: dict[str, str] = Field({}, description="Descriptions of the files, by name.")
     parameters: dict[str, ParameterWords] = {}
 
 
@@ -81,6 +82,7 @@ def _load(path: Path, manifest: Manifest) -> Translation:
 
 def _unknown_names(translation: Translation, manifest: Manifest) -> Iterator[str]:
     yield from (f"images.{name}" for name in translation.images if name not in manifest.images)
+    yield from (f"files.{name}" for name in translation.files if name not in manifest.files)
     yield from (
         f"parameters.{name}" for name in translation.parameters if name not in manifest.parameters
     )

@@ -20,8 +20,10 @@ from handler.adding.models import NamedModel, named_models
 from handler.adding.packs import NamedPack, core_version, named_packs
 from handler.adding.parameters import (
     FILE_LISTS,
+    DraftFile,
     DraftImage,
     DraftParameter,
+    draft_files,
     draft_images,
     draft_parameters,
 )
@@ -29,23 +31,11 @@ from handler.adding.parameters import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pydantic import JsonValue
-
     from comfyui_runtime.workflow.editor import NodeDefinition
     from handler.adding.installed import Installed
     from handler.adding.source import Source
 
-_OTHER_MEDIA = {
-    "LoadVideo": "video",
-    "LoadAudio": "audio",
-    "RecordAudio": "audio",
-    "Load3D": "3D model",
-    "LoadImageOutput": "image",
-    "VHS_LoadVideo": "video",
-    "VHS_LoadAudio": "audio",
-    "VHS_LoadImages": "images",
-}
-_MASK_LOADER = "LoadImageMask"
+_OTHER_MEDIA = {"VHS_LoadImages": "folder of images", "VHS_LoadImagesPath": "folder of images"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +61,7 @@ class Addition:
     Attributes:
         saved_with: The ComfyUI release that the file says it was saved with.
         refused: Values that the installed classes do not take, as sentences.
-        other_media: Nodes that load files which a manifest cannot declare yet, with their kind.
+        other_media: Nodes that load what a manifest cannot declare, with its kind.
         warnings: Sentences about what was chosen or left out.
     """
 
@@ -80,6 +70,7 @@ class Addition:
     description: str
     graph: Graph
     images: tuple[DraftImage, ...]
+    files: tuple[DraftFile, ...]
     parameters: tuple[DraftParameter, ...]
     models: tuple[NamedModel, ...]
     packs: tuple[NamedPack, ...]
@@ -101,6 +92,7 @@ class Addition:
             description=self.description,
             license_note=_license_note(self.models),
             images=self.images,
+            files=self.files,
             parameters=self.parameters,
             models=self.models,
             node_packs={name: pack.name for pack in self.packs for name in pack.classes},
@@ -150,10 +142,11 @@ def analyse(source: Source, installed: Installed, *, name: str | None = None) ->
     else:
         graph = _api_graph(source)
     _refuse_paid(graph, installed)
-    graph, dropped = _without_idle(_with_whole_images(graph), definitions)
+    graph, dropped = _without_idle(graph, definitions)
     if dropped:
         warnings.append(f"Left out {dropped} nodes whose results nothing uses.")
     used = {node.class_type for node in graph.nodes.values()}
+    images = draft_images(graph, definitions)
     models = named_models(graph, definitions, document)
     packs = named_packs(sorted(used), definitions, document, installed.manager_map)
     return Addition(
@@ -161,7 +154,8 @@ def analyse(source: Source, installed: Installed, *, name: str | None = None) ->
         title=source.title,
         description=_description(source, document),
         graph=graph,
-        images=tuple(draft_images(graph, definitions)),
+        images=tuple(images),
+        files=tuple(draft_files(graph, definitions, {image.name for image in images})),
         parameters=tuple(draft_parameters(graph, definitions, promoted)),
         models=tuple(models),
         packs=tuple(packs),
@@ -229,29 +223,6 @@ def _without_idle(graph: Graph, definitions: Mapping[str, NodeDefinition]) -> tu
             waiting += [link.node_id for _, link in graph.nodes[node_id].links()]
     kept = {node_id: node for node_id, node in graph.nodes.items() if node_id in needed}
     return Graph(kept), len(graph.nodes) - len(kept)
-
-
-def _with_whole_images(graph: Graph) -> Graph:
-    """Have masks loaded as a part of their picture, as the caller gives both in one file."""
-    masks = {
-        node_id: node for node_id, node in graph.nodes.items() if node.class_type == _MASK_LOADER
-    }
-    for node_id, mask in masks.items():
-        loader = Node("LoadImage", {"image": mask.inputs.get("image", "")}, mask.title)
-        channel = mask.inputs.get("channel", "alpha")
-        if channel == "alpha":
-            source: list[JsonValue] = [node_id, 1]
-        else:
-            split = f"{node_id}_channel"
-            inputs: dict[str, JsonValue] = {"image": [node_id, 0], "channel": channel}
-            graph = graph.with_node(split, Node("ImageToMask", inputs, mask.title))
-            source = [split, 0]
-        for consumer_id, consumer in graph.nodes.items():
-            for name, link in consumer.links():
-                if link.node_id == node_id and consumer.class_type != "ImageToMask":
-                    graph = graph.with_input(consumer_id, name, source)
-        graph = graph.with_node(node_id, loader)
-    return graph
 
 
 def _refused(graph: Graph, definitions: Mapping[str, NodeDefinition]) -> Iterator[str]:

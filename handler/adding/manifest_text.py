@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from handler.adding.models import NamedModel
-    from handler.adding.parameters import DraftImage, DraftParameter
+    from handler.adding.parameters import DraftFile, DraftImage, DraftParameter
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LINE = 100
@@ -22,6 +22,7 @@ def manifest_text(  # noqa: PLR0913 - a manifest's parts
     description: str,
     license_note: str | None,
     images: Iterable[DraftImage],
+    files: Iterable[DraftFile],
     parameters: Iterable[DraftParameter],
     models: Iterable[NamedModel],
     node_packs: Mapping[str, str],
@@ -32,6 +33,7 @@ def manifest_text(  # noqa: PLR0913 - a manifest's parts
         head.append(f"license_note = {_value(license_note)}")
     blocks = ["\n".join(head)]
     blocks += ["\n".join(_image(image)) for image in images]
+    blocks += ["\n".join(_file(one)) for one in files]
     blocks += ["\n".join(_parameter(one)) for one in parameters]
     blocks += [
         f"[[models]]\nfolder = {_value(model.folder)}\nfile = {_value(model.file)}"
@@ -48,6 +50,15 @@ def _image(image: DraftImage) -> Iterator[str]:
     yield f"[images.{_key(image.name)}]"
     yield f"node = {_value(image.node_id)}"
     yield f"description = {_value(image.description)}"
+
+
+def _file(file: DraftFile) -> Iterator[str]:
+    yield f"[files.{_key(file.name)}]"
+    yield f"node = {_value(file.node_id)}"
+    yield f"media = {_value(file.media)}"
+    if file.input is not None:
+        yield f"input = {_value(file.input)}"
+    yield f"description = {_value(file.description)}"
 
 
 def _parameter(parameter: DraftParameter) -> Iterator[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.workflow.editor.widgets import MATCH_TYPE, has_control, is_widget
+from comfyui_runtime.workflow.files import FILE_LOADERS, FileLoader, extension_of
 from comfyui_runtime.workflow.graph import as_link
 from handler.adding.source import slug
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from comfyui_runtime.workflow.editor import InputDefinition, NodeDefinition, PromotedInput
+    from comfyui_runtime.workflow.files import Media
     from comfyui_runtime.workflow.graph import Graph, Node, NodeId
 
 _MARK = re.compile(r"@(\w+)(?::([\w.]+))?\s*(.*)", re.DOTALL)
@@ -69,7 +72,10 @@ _EDITOR_MINIMUM, _EDITOR_MAXIMUM = 0, 2048
 _NO_BOUND = 2**53
 _LOOSE_BOUND = 1_000_000
 _LONGEST_TEXT = 2000
-_LOADERS = frozenset({"LoadImage"})
+_MASK_LOADER = "LoadImageMask"
+_LOADERS = frozenset({"LoadImage", "LoadImageOutput", _MASK_LOADER})
+_NOUNS: dict[Media, str] = {"video": "video", "audio": "sound", "file": "model"}
+_UPLOADS: dict[str, Media] = {"video_upload": "video", "audio_upload": "audio"}
 FILE_LISTS = ("image_upload", "video_upload", "animated_image_upload", "audio_upload")
 
 
@@ -80,6 +86,23 @@ class DraftImage:
     name: str
     node_id: NodeId
     description: str
+
+
+@dataclass(frozen=True)
+class DraftFile:
+    """A video, a sound or a 3D model that the caller gives in place of a loader node's.
+
+    Attributes:
+        input: The loader's input that names the file; ``None`` where its class is known.
+        extension: Of the file that the graph names, or a likely one.
+    """
+
+    name: str
+    node_id: NodeId
+    media: Media
+    description: str
+    input: str | None
+    extension: str
 
 
 @dataclass(frozen=True)
@@ -133,21 +156,82 @@ def draft_images(graph: Graph, definitions: Mapping[str, NodeDefinition]) -> lis
     loaders = {key: node for key, node in graph.nodes.items() if node.class_type in _LOADERS}
     images: dict[str, DraftImage] = {}
     for node_id, node in loaders.items():
-        title = node.title
-        mark = _MARK.fullmatch(title)
-        definition = definitions.get(node.class_type)
-        has_own_title = definition is not None and title not in {definition.title, node.class_type}
-        if mark is not None:
-            name, description = slug(mark[1]), mark[3] or "The image."
-        elif len(loaders) == 1:
-            name, description = "image", "The image."
-        elif has_own_title:
-            name, description = slug(title) or "image", f"The image for {title!r}."
-        else:
-            name, description = "image", "The image."
+        noun = "mask" if node.class_type == _MASK_LOADER else "image"
+        plain = "image" if len(loaders) == 1 else noun
+        name, description = _named(node, definitions, plain, noun, alone=len(loaders) == 1)
         name = unused(name, images)
         images[name] = DraftImage(name, node_id, description)
     return list(images.values())
+
+
+def draft_files(
+    graph: Graph, definitions: Mapping[str, NodeDefinition], taken: set[str]
+) -> list[DraftFile]:
+    """Return the videos, sounds and models that a caller gives: one for each node that loads one.
+
+    Args:
+        taken: Names that images have.
+    """
+    loaders = {
+        node_id: loader
+        for node_id, node in graph.nodes.items()
+        if (loader := _file_loader(node, definitions)) is not None
+    }
+    counts = Counter(loader.media for loader in loaders.values())
+    files: dict[str, DraftFile] = {}
+    for node_id, loader in loaders.items():
+        node, noun = graph.nodes[node_id], _NOUNS[loader.media]
+        alone = counts[loader.media] == 1
+        name, description = _named(node, definitions, noun, noun, alone=alone)
+        name = unused(name, {**files, **dict.fromkeys(taken)})
+        likely = {"video": "mp4", "audio": "wav", "file": "glb"}[loader.media]
+        extension = extension_of(node.inputs.get(loader.input))
+        files[name] = DraftFile(
+            name,
+            node_id,
+            loader.media,
+            description,
+            None if node.class_type in FILE_LOADERS else loader.input,
+            likely if extension == "bin" else extension,
+        )
+    return list(files.values())
+
+
+def _file_loader(node: Node, definitions: Mapping[str, NodeDefinition]) -> FileLoader | None:
+    known = FILE_LOADERS.get(node.class_type)
+    if known is not None:
+        return known if as_link(node.inputs.get(known.input)) is None else None
+    definition = definitions.get(node.class_type)
+    if definition is None:
+        return None
+    for name, _ in _constants(node):
+        declared = definition.input(name)
+        for option, media in _UPLOADS.items():
+            if declared is not None and declared.options.get(option):
+                return FileLoader(media, name)
+    return None
+
+
+def _named(
+    node: Node,
+    definitions: Mapping[str, NodeDefinition],
+    plain: str,
+    noun: str,
+    *,
+    alone: bool,
+) -> tuple[str, str]:
+    """Return name and description: as the title's mark says, else of the title, else plain."""
+    mark = _MARK.fullmatch(node.title)
+    definition = definitions.get(node.class_type)
+    has_own_title = definition is not None and node.title not in {
+        definition.title,
+        node.class_type,
+    }
+    if mark is not None:
+        return slug(mark[1]), mark[3] or f"The {noun}."
+    if has_own_title and not alone:
+        return slug(node.title) or plain, f"The {noun} for {node.title!r}."
+    return plain, f"The {noun}."
 
 
 def draft_parameters(
@@ -199,7 +283,7 @@ def _add_marked(
     drafts: _Drafts, node_id: NodeId, node: Node, definition: NodeDefinition | None
 ) -> None:
     mark = _MARK.fullmatch(node.title)
-    if mark is None or node.class_type in _LOADERS:
+    if mark is None or node.class_type in _LOADERS or node.class_type in FILE_LOADERS:
         return
     names = [mark[2]] if mark[2] else [name for name, _ in _constants(node)]
     for name in names:

@@ -21,6 +21,8 @@ def report_lines(addition: Addition, silent_hosts: list[str]) -> Iterator[str]:
     yield f"{addition.name}: {addition.title}"
     for image in addition.images:
         yield f"  image  {image.name}: {image.description}"
+    for file in addition.files:
+        yield f"  file   {file.name} ({file.media}): {file.description}"
     for parameter in addition.parameters:
         yield f"  param  {parameter.name} ({_allowed(parameter.fields)}): {parameter.description}"
     yield from _models(addition, silent_hosts)
@@ -29,8 +31,8 @@ def report_lines(addition: Addition, silent_hosts: list[str]) -> Iterator[str]:
     yield from (f"  lacks  {sentence}" for sentence in addition.refused)
     for node, kind in addition.other_media.items():
         yield (
-            f"  lacks  node {node} loads a {kind}: a manifest declares images only, so the file "
-            "has to be in ComfyUI's input folder"
+            f"  lacks  node {node} loads a {kind}, which a manifest cannot declare: it has to be "
+            "in ComfyUI's input folder"
         )
     for warning in addition.warnings:
         yield f"  note   {warning}"
@@ -50,6 +52,11 @@ def example_event(addition: Addition) -> dict[str, Any]:
         job["images"] = {
             image.name: f"https://example.com/{image.name}.jpg" for image in addition.images
         }
+    if addition.files:
+        job["files"] = {
+            file.name: f"https://example.com/{file.name}.{file.extension}"
+            for file in addition.files
+        }
     values = {one.name: one.fields["default"] for one in addition.parameters if _is_shown(one)}
     if values:
         job["params"] = values
@@ -62,6 +69,8 @@ def command(addition: Addition) -> str:
     for image in addition.images:
         single = len(addition.images) == 1 and image.name == "image"
         words += ["--image", f"{image.name}.jpg" if single else f"{image.name}={image.name}.jpg"]
+    for file in addition.files:
+        words += ["--file", f"{file.name}={file.name}.{file.extension}"]
     return shlex.join(words)
 
 

@@ -78,13 +78,14 @@ class EventList:
             return event
         if isinstance(job_input.get("image"), str):
             job_input["image"] = inline_local_image(job_input["image"], self._images_dir)
-        if isinstance(job_input.get("images"), dict):
-            job_input["images"] = {
-                name: inline_local_image(source, self._images_dir)
-                if isinstance(source, str)
-                else source
-                for name, source in job_input["images"].items()
-            }
+        for table in ("images", "files"):
+            if isinstance(job_input.get(table), dict):
+                job_input[table] = {
+                    name: inline_local_image(source, self._images_dir)
+                    if isinstance(source, str)
+                    else source
+                    for name, source in job_input[table].items()
+                }
         return event
 
     def _index(self) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from handler.contract.progress import JobProgress, OnJobProgress
     from handler.contract.response import Response
 
-_EVENT_OPTIONS = ("workflow", "image", "param", "format", "id")
+_EVENT_OPTIONS = ("workflow", "image", "file", "param", "format", "id")
 # What follows the sign is more than the padding at the end of base64.
 _NAMED = re.compile(r"([A-Za-z_][\w-]*)=(.*[^=].*)", re.DOTALL)
 
@@ -42,6 +42,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=[],
         metavar="[NAME=]SOURCE",
         help="photo: a file, or whatever an event's image may be; may be repeated with names",
+    )
+    parser.add_argument(
+        "--file",
+        action="append",
+        default=[],
+        metavar="NAME=SOURCE",
+        help="video, sound or other file: a file, or whatever an event's file may be; may be "
+        "repeated",
     )
     parser.add_argument("--id", help="job id (the result's place follows from it)")
     add_device_option(parser)
@@ -95,6 +103,8 @@ def event_of(args: argparse.Namespace) -> object:
     if args.event is not None:
         return _event_in_file(args)
     job_input = {**request_of(args), "images": _images(args.image)}
+    if args.file:
+        job_input["files"] = dict(_file(text) for text in args.file)
     return {"input": job_input} | ({"id": args.id} if args.id else {})
 
 
@@ -136,6 +146,16 @@ def _image(text: str) -> tuple[str, str]:
     named = None if is_local_file(text) else _NAMED.fullmatch(text)
     name, source = named.groups() if named else ("image", text)
     return name, inline_local_image(source)
+
+
+def _file(text: str) -> tuple[str, str]:
+    from handler.contract.errors import EventError
+    from handler.inputs.local_images import inline_local_image
+
+    named = _NAMED.fullmatch(text)
+    if named is None:
+        raise EventError("--file takes NAME=SOURCE.")
+    return named[1], inline_local_image(named[2])
 
 
 class _ProgressBar:

@@ -46,6 +46,9 @@ def _lines(workflow: Workflow) -> Iterator[str]:
     for name, image in manifest.images.items():
         optional = "" if image.required else ", optional"
         yield f"  image  {name}{optional}: {image.description}"
+    for name, file in manifest.files.items():
+        optional = "" if file.required else ", optional"
+        yield f"  file   {name} ({file.media}{optional}): {file.description}"
     for name, parameter in manifest.parameters.items():
         yield f"  param  {name} ({_allowed(parameter)}): {parameter.description}"
     for model in manifest.models:

@@ -19,10 +19,17 @@ def answer_of(response: Response) -> dict[str, Any]:
 
 
 def _success(success: Success) -> dict[str, Any]:
-    """Return a success as worker-comfyui answers it; every kind of file is among its images."""
-    body: dict[str, Any] = {"images": [_file(output) for output in success.outputs]}
-    if not success.outputs:
+    """Return a success as worker-comfyui answers it; every kind of file is among its images.
+
+    Texts that nodes show are beside them.
+    """
+    files = [_file(output) for output in success.outputs if output.text is None]
+    body: dict[str, Any] = {"images": files}
+    if not files:
         body = {"status": "success_no_images", **body}
+    texts = [output.text for output in success.outputs if output.text is not None]
+    if texts:
+        body["texts"] = texts
     if success.warnings:
         body["errors"] = list(success.warnings)
     return body

@@ -27,7 +27,7 @@ class GraphRefusedError(ServiceError):
 
 
 class InputError(ServiceError):
-    """An input image cannot be used."""
+    """An input cannot be used."""
 
     code = "invalid_input"
     http_status = 422
@@ -41,7 +41,7 @@ class ForbiddenAddressError(InputError):
 
 
 class InputTooLargeError(InputError):
-    """An input has more bytes or more pixels than allowed."""
+    """An input has more bytes, pixels or seconds than allowed."""
 
     code = "input_too_large"
     http_status = 413
@@ -51,6 +51,13 @@ class NotAnImageError(InputError):
     """The bytes of an input do not decode as an image of a supported format."""
 
     code = "not_an_image"
+    http_status = 415
+
+
+class NotMediaError(InputError):
+    """The bytes of an input are not a video, a sound or a model of a supported format."""
+
+    code = "not_media"
     http_status = 415
 
 

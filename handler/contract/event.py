@@ -60,8 +60,8 @@ def _workflow(value: object) -> object:
 
 ParamValue = Annotated[bool | int | float | str, BeforeValidator(_scalar)]
 Name = Annotated[str, Field(min_length=1, max_length=_MOST_OF_A_NAME)]
-# Of a graph in the event, images have the names of files.
-ImageName = Annotated[str, Field(min_length=1, max_length=MOST_OF_A_FILE_NAME)]
+# Of a graph in the event, inputs have the names of files.
+InputName = Annotated[str, Field(min_length=1, max_length=MOST_OF_A_FILE_NAME)]
 GraphData = dict[str, Any]
 WorkflowOrGraph = Annotated[
     str | GraphData,
@@ -134,10 +134,15 @@ class JobInput(_Strict):
         min_length=1,
         description="The photo: http(s) URL, data URI, bare base64, or s3://bucket/key.",
     )
-    images: dict[ImageName, Annotated[str, Field(min_length=1)]] = Field(
+    images: dict[InputName, Annotated[str, Field(min_length=1)]] = Field(
         default_factory=dict,
         description="Named images, for workflows that take more than one; of a graph, by the file "
         "names that its nodes load.",
+    )
+    files: dict[InputName, Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="Named videos, sounds and other files, for workflows that take some; of a "
+        "graph, by the file names that its nodes load.",
     )
     params: dict[Name, ParamValue] = Field(
         default_factory=dict,

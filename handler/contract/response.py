@@ -26,13 +26,25 @@ _GIVEN_ID = Field(
 )
 
 
+MAX_TEXT_BYTES = 64 * 1024
+"""Bytes of UTF-8 of a text that is in the response; a longer one is a file."""
+
+OutputKind = Literal["image", "video", "audio", "text", "3d", "file"]
+
+
 class OutputFile(BaseModel):
-    """One file that the workflow made."""
+    """One result that the workflow made: a file, or a text."""
 
     model_config = _ALWAYS_COMPLETE
 
+    kind: OutputKind = Field("file", description="What it is; file for anything else.")
     url: str | None = Field(
-        None, description="Where the file can be fetched; null for inline delivery."
+        None, description="Where the file can be fetched; null for inline delivery and texts."
+    )
+    text: str | None = Field(
+        None,
+        description="The text itself, of a node that shows one. A text of more than 64 KiB is a "
+        "file instead.",
     )
     base64: str | None = Field(None, description="The file's bytes, for inline delivery.")
     key: str | None = Field(
@@ -43,8 +55,11 @@ class OutputFile(BaseModel):
         None, description="The name that the node gives its file; null where it is not known."
     )
     content_type: str
-    width: int | None = Field(description="Pixels; null where the file is not an image.")
-    height: int | None = Field(description="Pixels; null where the file is not an image.")
+    width: int | None = Field(description="Pixels; null where there is no picture.")
+    height: int | None = Field(description="Pixels; null where there is no picture.")
+    duration: float | None = Field(None, description="Seconds, of video and audio.")
+    frame_rate: float | None = Field(None, description="Frames per second, of video.")
+    sample_rate: int | None = Field(None, description="Samples per second, of sound.")
     bytes: int
     sha256: str
 

@@ -22,7 +22,7 @@ from handler.contract.worker_comfyui import WorkerInput
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from comfyui_runtime.workflow.manifest import ImageInput, Workflow
+    from comfyui_runtime.workflow.manifest import FileInput, ImageInput, Workflow
     from comfyui_runtime.workflow.parameters import Parameter
 
 
@@ -50,7 +50,7 @@ def response_schema() -> dict[str, Any]:
 
 
 def workflow_event_schema(workflow: Workflow) -> dict[str, Any]:
-    """Return the JSON Schema of an event for one workflow: its images, its parameters' bounds."""
+    """Return the JSON Schema of an event for one workflow: its inputs, its parameters' bounds."""
     schema = _own_event_schema()
     job_input = schema["$defs"]["JobInput"]
     properties = job_input["properties"]
@@ -64,6 +64,7 @@ def workflow_event_schema(workflow: Workflow) -> dict[str, Any]:
         },
     }
     _narrow_images(job_input, workflow.manifest.images)
+    _narrow_files(job_input, workflow.manifest.files)
     return schema
 
 
@@ -108,3 +109,18 @@ def _narrow_images(job_input: dict[str, Any], images: Mapping[str, ImageInput]) 
             {"required": ["image"], "properties": {"image": {"type": "string"}}},
             {"required": ["images"], "properties": {"images": {"required": [DEFAULT_IMAGE]}}},
         ]
+
+
+def _narrow_files(job_input: dict[str, Any], files: Mapping[str, FileInput]) -> None:
+    required = [name for name, file in files.items() if file.required]
+    job_input["properties"]["files"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            name: {"type": "string", "minLength": 1, "description": file.description}
+            for name, file in files.items()
+        },
+        "required": required,
+    }
+    if required:
+        job_input["required"] = [*job_input["required"], "files"]

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from comfyui_runtime.errors import ModelError, ServiceError
 from comfyui_runtime.run.model_files import ModelFolders, check_model_file
+from comfyui_runtime.workflow.files import Media
 from comfyui_runtime.workflow.manifest import load_workflow, workflow_names
 from comfyui_runtime.workflow.patch import default_graph
 from comfyui_runtime.workflow.translations import Translation, load_translations
@@ -45,6 +46,14 @@ class ImageEntry(_Entry):
     required: bool
 
 
+class FileEntry(_Entry):
+    """A video, a sound or another file that a workflow takes."""
+
+    description: str
+    required: bool
+    media: Media
+
+
 class ParameterEntry(_Entry):
     """A parameter, by its type and as a JSON Schema that has its bounds, default and meaning."""
 
@@ -65,6 +74,7 @@ class WorkflowEntry(_Entry):
     version: str = ""
     license_note: str | None = None
     images: dict[str, ImageEntry] = {}
+    files: dict[str, FileEntry] = {}
     parameters: dict[str, ParameterEntry] = {}
     models: list[ModelEntry] = []
     event_schema: dict[str, Any] = Field({}, description="JSON Schema of its events.")
@@ -163,6 +173,12 @@ class Catalogue:
             images={
                 name: ImageEntry(description=image.description, required=image.required)
                 for name, image in manifest.images.items()
+            },
+            files={
+                name: FileEntry(
+                    description=file.description, required=file.required, media=file.media
+                )
+                for name, file in manifest.files.items()
             },
             parameters={
                 name: ParameterEntry(

@@ -43,10 +43,11 @@ class Readiness(_Answer):
 
 
 class InputLimits(_Answer):
-    """What a photo that is sent may have."""
+    """What a photo or a file that is sent may have."""
 
     image_bytes: int = Field(description="Bytes of the file, such that its base64 can be sent.")
     image_pixels: int = Field(description="Width times height.")
+    file_bytes: int = Field(description="Bytes of a video, sound or other file, likewise.")
 
 
 class Workflows(_Answer):
@@ -121,5 +122,7 @@ def _input_limits(settings: Settings) -> InputLimits:
     # base64 has four characters for three bytes; the rest of an event needs some room too.
     sendable = max(0, settings.request_max_bytes - _ROOM_FOR_THE_REST) // 4 * 3
     return InputLimits(
-        image_bytes=min(settings.input_max_bytes, sendable), image_pixels=settings.input_max_pixels
+        image_bytes=min(settings.input_max_bytes, sendable),
+        image_pixels=settings.input_max_pixels,
+        file_bytes=min(settings.input_file_max_bytes, sendable),
     )

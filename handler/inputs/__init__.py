@@ -1,4 +1,4 @@
-"""Input images: from what an event names to pixels, without trusting any of it."""
+"""Inputs: from what an event names to pixels and files, without trusting any of it."""
 
 from handler.inputs.fetcher import InputFetcher
 

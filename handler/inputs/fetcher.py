@@ -1,17 +1,20 @@
-"""The one way from an event's image strings to pixels."""
+"""The one way from an event's strings to pixels and files."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
+from typing import TYPE_CHECKING, BinaryIO
 
 import httpcore
 
 from handler.inputs.decode import decode_image
 from handler.inputs.guard import Resolver, resolve_with_system
 from handler.inputs.http import HttpReader
+from handler.inputs.job_files import FilesFolder, JobFiles
 from handler.inputs.objects import ObjectReader
 from handler.inputs.source import HttpSource, InlineSource, ObjectSource, parse_source
 from handler.inputs.time_limit import TimeLimit
+from handler.inputs.wanted import Wanted
 
 if TYPE_CHECKING:
     from comfyui_runtime.run.cancellation import Cancellation
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class InputFetcher:
-    """Turns what callers send into images, within the limits of the settings.
+    """Turns what callers send into images and files, within the limits of the settings.
 
     Safe to use from several threads at once; keeps no connection between fetches.
 
@@ -43,6 +46,7 @@ class InputFetcher:
         self._settings = settings
         self._http = HttpReader(settings, resolve, network or httpcore.SyncBackend())
         self._objects = ObjectReader(settings)
+        self._folder = FilesFolder()
 
     def fetch(
         self, name: str, source: str, cancellation: Cancellation, max_pixels: int | None = None
@@ -61,18 +65,23 @@ class InputFetcher:
             DeadlineError: The job's time is up.
         """
         cancellation.check()
-        data = self._read(name, source, cancellation)
+        file = io.BytesIO()
+        wanted = Wanted(name, self._settings.input_max_bytes)
+        self._read(wanted, source, TimeLimit(self._settings.input_timeout, cancellation), file)
         cancellation.check()
         if max_pixels is None:
             max_pixels = self._settings.input_max_pixels
-        return decode_image(name, data, max_pixels=max_pixels)
+        return decode_image(name, file.getvalue(), max_pixels=max_pixels)
 
-    def _read(self, name: str, text: str, cancellation: Cancellation) -> bytes:
-        limit = TimeLimit(self._settings.input_timeout, cancellation)
-        match parse_source(name, text, max_bytes=self._settings.input_max_bytes):
+    def job_files(self) -> JobFiles:
+        """Return what fetches the files of one job, and removes them at its end."""
+        return JobFiles(self._settings, self._read, self._folder)
+
+    def _read(self, wanted: Wanted, text: str, limit: TimeLimit, sink: BinaryIO) -> None:
+        match parse_source(wanted, text):
             case InlineSource(data):
-                return data
+                sink.write(data)
             case HttpSource(url):
-                return self._http.read(name, url, limit)
+                self._http.read(wanted, url, limit, sink)
             case ObjectSource() as source:
-                return self._objects.read(name, source, limit)
+                self._objects.read(wanted, source, limit, sink)

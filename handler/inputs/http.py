@@ -1,4 +1,4 @@
-"""Input images from http(s) addresses that callers choose."""
+"""Inputs from http(s) addresses that callers choose."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 import ssl
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import httpcore
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from handler.inputs.guard import Resolver
     from handler.inputs.source import HttpUrl
     from handler.inputs.time_limit import TimeLimit
+    from handler.inputs.wanted import Wanted
     from handler.settings import Settings
 
 CONNECT_TIMEOUT = 5.0
@@ -39,7 +40,6 @@ _TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEADERS = (
     ("User-Agent", "serverless-comfyui"),
-    ("Accept", "image/*, */*;q=0.1"),
     ("Accept-Encoding", "identity"),
 )
 _TIMEOUTS = {"connect": CONNECT_TIMEOUT, "read": SILENCE_TIMEOUT, "write": SILENCE_TIMEOUT}
@@ -67,22 +67,22 @@ class HttpReader:
         self, settings: Settings, resolve: Resolver, network: httpcore.NetworkBackend
     ) -> None:
         self._guard = AddressGuard(settings.input_allowed_hosts)
-        self._max_bytes = settings.input_max_bytes
         self._max_redirects = settings.input_max_redirects
         self._resolve = resolve
         self._network = network
 
-    def read(self, name: str, url: HttpUrl, limit: TimeLimit) -> bytes:
-        """Get a body, following redirects and trying again after transient failures.
+    def read(self, wanted: Wanted, url: HttpUrl, limit: TimeLimit, sink: BinaryIO) -> None:
+        """Write a body to a file, following redirects; try again after transient failures.
 
         Args:
-            name: The image's name in the event, for messages.
-            url: Where the image is said to be.
+            wanted: What is fetched.
+            url: Where it is said to be.
             limit: Time for all attempts together.
+            sink: Can be sought in; what a failed attempt wrote is cut off again.
 
         Raises:
             ForbiddenAddressError: The host, or one redirected to, has a refused address.
-            InputTooLargeError: The body is longer than ``Settings.input_max_bytes``.
+            InputTooLargeError: The body is longer than ``wanted.max_bytes``.
             FetchUnavailableError: Not reachable, too slow, or failing for now.
             FetchError: The server's answer is not a body and will stay so.
             CancelledError: The job was cancelled.
@@ -90,31 +90,33 @@ class HttpReader:
         """
         for pause in RETRY_PAUSES:
             try:
-                return self._follow(name, url, limit)
+                return self._follow(wanted, url, limit, sink)
             except TransientFetchError as failure:
                 if limit.remaining <= pause:
                     raise
                 _logger.info("input_fetch_retried", extra={"reason": failure.message})
             limit.pause(pause)
-        return self._follow(name, url, limit)
+        return self._follow(wanted, url, limit, sink)
 
-    def _follow(self, name: str, url: HttpUrl, limit: TimeLimit) -> bytes:
+    def _follow(self, wanted: Wanted, url: HttpUrl, limit: TimeLimit, sink: BinaryIO) -> None:
         network = GuardedNetwork(self._guard, limit, self._resolve, self._network)
         for _ in range(self._max_redirects + 1):
-            with _explain_failures(name, url, limit):
-                answer = self._get(name, url, network)
-            if isinstance(answer, bytes):
-                return answer
-            url = answer
+            with _explain_failures(wanted, url, limit):
+                following = self._get(wanted, url, network, sink)
+            if following is None:
+                return
+            url = following
         raise FetchError(
-            f"Image {name!r}: its address redirects more than {self._max_redirects} times. Give "
+            f"{wanted}: its address redirects more than {self._max_redirects} times. Give "
             "the address it ends at, or raise INPUT_MAX_REDIRECTS.",
-            image=name,
+            **wanted.details,
             max_redirects=self._max_redirects,
         )
 
-    def _get(self, name: str, url: HttpUrl, network: GuardedNetwork) -> bytes | HttpUrl:
-        """Return the body, or where the server redirects to."""
+    def _get(
+        self, wanted: Wanted, url: HttpUrl, network: GuardedNetwork, sink: BinaryIO
+    ) -> HttpUrl | None:
+        """Write the body, or return where the server redirects to."""
         address = httpcore.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target)
         with (
             httpcore.HTTPConnection(
@@ -125,35 +127,16 @@ class HttpReader:
             connection.stream(
                 "GET",
                 address,
-                headers=[("Host", url.authority), *_HEADERS],
+                headers=[("Host", url.authority), ("Accept", wanted.accepted), *_HEADERS],
                 extensions={"timeout": _TIMEOUTS},
             ) as response,
         ):
             if response.status in _REDIRECTS:
-                return _redirect(name, url, response)
+                return _redirect(wanted, url, response)
             if response.status != HTTPStatus.OK:
-                raise _status_error(name, url, response.status)
-            return self._body(name, url, response)
-
-    def _body(self, name: str, url: HttpUrl, response: httpcore.Response) -> bytes:
-        announced = int(_header(response, b"content-length") or 0)
-        received = 0
-        chunks: list[bytes] = []
-        if announced <= self._max_bytes:
-            for chunk in response.iter_stream():
-                chunks.append(chunk)
-                received += len(chunk)
-                if received > self._max_bytes:
-                    break
-        if max(announced, received) > self._max_bytes:
-            raise InputTooLargeError(
-                f"Image {name!r}: {url.shown} has more than {self._max_bytes} bytes. Use a "
-                "smaller file, or raise INPUT_MAX_BYTES.",
-                image=name,
-                url=url.shown,
-                max_bytes=self._max_bytes,
-            )
-        return b"".join(chunks)
+                raise _status_error(wanted, url, response.status)
+            _write_body(wanted, url, response, sink)
+            return None
 
     @functools.cached_property
     def _ssl_context(self) -> ssl.SSLContext:
@@ -161,17 +144,38 @@ class HttpReader:
         return httpcore.default_ssl_context()
 
 
-def _redirect(name: str, url: HttpUrl, response: httpcore.Response) -> HttpUrl:
+def _write_body(wanted: Wanted, url: HttpUrl, response: httpcore.Response, sink: BinaryIO) -> None:
+    announced = int(_header(response, b"content-length") or 0)
+    received = 0
+    sink.seek(0)
+    sink.truncate()
+    if announced <= wanted.max_bytes:
+        for chunk in response.iter_stream():
+            received += len(chunk)
+            if received > wanted.max_bytes:
+                break
+            sink.write(chunk)
+    if max(announced, received) > wanted.max_bytes:
+        raise InputTooLargeError(
+            f"{wanted}: {url.shown} has more than {wanted.max_bytes} bytes. Use a smaller file, "
+            f"or raise {wanted.size_setting}.",
+            **wanted.details,
+            url=url.shown,
+            max_bytes=wanted.max_bytes,
+        )
+
+
+def _redirect(wanted: Wanted, url: HttpUrl, response: httpcore.Response) -> HttpUrl:
     location = _header(response, b"location")
     if location is None:
-        raise _status_error(name, url, response.status)
+        raise _status_error(wanted, url, response.status)
     try:
         return _next_address(url, location.decode("utf-8", "replace"))
     except ValueError as error:
         raise FetchError(
-            f"Image {name!r}: {url.shown} redirects to an address that is not followed: {error}. "
-            "Give the address of the image itself.",
-            image=name,
+            f"{wanted}: {url.shown} redirects to an address that is not followed: {error}. "
+            "Give the address of the file itself.",
+            **wanted.details,
             url=url.shown,
         ) from error
 
@@ -194,11 +198,11 @@ class TransientFetchError(FetchUnavailableError):
 
 
 @contextmanager
-def _explain_failures(name: str, url: HttpUrl, limit: TimeLimit) -> Iterator[None]:
-    """Turn what the network raises into errors that name the image and say what to change.
+def _explain_failures(wanted: Wanted, url: HttpUrl, limit: TimeLimit) -> Iterator[None]:
+    """Turn what the network raises into errors that name the input and say what to change.
 
     Args:
-        name: The image's name in the event.
+        wanted: What is fetched.
         url: The address being fetched.
         limit: The fetch's time.
 
@@ -212,67 +216,67 @@ def _explain_failures(name: str, url: HttpUrl, limit: TimeLimit) -> Iterator[Non
         yield
     except RefusedAddressError as error:
         raise ForbiddenAddressError(
-            f"Image {name!r}: the host of {url.shown} has {error.kind}, which this worker must not "
-            "fetch from. Use a public address or send the image inline; an operator can allow "
+            f"{wanted}: the host of {url.shown} has {error.kind}, which this worker must not "
+            "fetch from. Use a public address or send it inline; an operator can allow "
             "the host in INPUT_ALLOWED_HOSTS.",
-            image=name,
+            **wanted.details,
             url=url.shown,
             host=url.host,
         ) from error
     except socket.gaierror as error:
         again = error.errno == socket.EAI_AGAIN
         raise (TransientFetchError if again else FetchUnavailableError)(
-            f"Image {name!r}: the host name {url.host!r} could not be resolved. Check its "
+            f"{wanted}: the host name {url.host!r} could not be resolved. Check its "
             "spelling; if it is right, send the job again later.",
-            image=name,
+            **wanted.details,
             url=url.shown,
             host=url.host,
         ) from error
     except TimeoutError as error:
         raise FetchUnavailableError(
-            f"Image {name!r}: {url.shown} did not arrive within {limit.seconds:g} s. Use a faster "
-            "server or a smaller file, or raise INPUT_TIMEOUT_SECONDS.",
-            image=name,
+            f"{wanted}: {url.shown} did not arrive within {limit.seconds:g} s. Use a faster "
+            f"server or a smaller file, or raise {wanted.time_setting}.",
+            **wanted.details,
             url=url.shown,
             timeout_seconds=limit.seconds,
         ) from error
     except (httpcore.ReadTimeout, httpcore.WriteTimeout) as error:
         raise FetchUnavailableError(
-            f"Image {name!r}: {url.shown} stopped answering. Check that server, or send the job "
+            f"{wanted}: {url.shown} stopped answering. Check that server, or send the job "
             "again later.",
-            image=name,
+            **wanted.details,
             url=url.shown,
         ) from error
     except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
         if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in error.args):
             raise FetchError(
-                f"Image {name!r}: the TLS certificate of {url.host!r} is not valid for that name "
+                f"{wanted}: the TLS certificate of {url.host!r} is not valid for that name "
                 "or not from a known authority. Use an address with a valid certificate.",
-                image=name,
+                **wanted.details,
                 url=url.shown,
                 host=url.host,
             ) from error
         raise TransientFetchError(
-            f"Image {name!r}: nothing answers at {url.authority}. Check host, port and scheme; if "
+            f"{wanted}: nothing answers at {url.authority}. Check host, port and scheme; if "
             "they are right, send the job again later.",
-            image=name,
+            **wanted.details,
             url=url.shown,
             host=url.host,
         ) from error
     except (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError) as error:
         raise TransientFetchError(
-            f"Image {name!r}: {url.shown} ended its answer early, or did not answer in HTTP. Check "
+            f"{wanted}: {url.shown} ended its answer early, or did not answer in HTTP. Check "
             "that server, or send the job again later.",
-            image=name,
+            **wanted.details,
             url=url.shown,
         ) from error
 
 
-def _status_error(name: str, url: HttpUrl, status: int) -> FetchError:
+def _status_error(wanted: Wanted, url: HttpUrl, status: int) -> FetchError:
     """Make the error for a status that is neither 200 nor a redirect.
 
     Args:
-        name: The image's name in the event.
+        wanted: What is fetched.
         url: The address that answered.
         status: HTTP status code.
     """
@@ -283,8 +287,8 @@ def _status_error(name: str, url: HttpUrl, status: int) -> FetchError:
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
         kind, advice = FetchUnavailableError, "Send the job again later."
     return kind(
-        f"Image {name!r}: {url.shown} answered with status {status} instead of 200. {advice}",
-        image=name,
+        f"{wanted}: {url.shown} answered with status {status} instead of 200. {advice}",
+        **wanted.details,
         url=url.shown,
         status=status,
     )

@@ -1,11 +1,11 @@
-"""Input images from the S3 buckets that the operator opened to callers."""
+"""Inputs from the S3 buckets that the operator opened to callers."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from handler.contract.errors import (
     FetchError,
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from handler.inputs.source import ObjectSource
     from handler.inputs.time_limit import TimeLimit
+    from handler.inputs.wanted import Wanted
     from handler.settings import Settings
 
 _CHUNK_BYTES = 256 * 1024
@@ -35,17 +36,18 @@ class ObjectReader:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def read(self, name: str, source: ObjectSource, limit: TimeLimit) -> bytes:
-        """Get an object's bytes.
+    def read(self, wanted: Wanted, source: ObjectSource, limit: TimeLimit, sink: BinaryIO) -> None:
+        """Write an object's bytes to a file.
 
         Args:
-            name: The image's name in the event, for messages.
+            wanted: What is fetched.
             source: Bucket and key.
             limit: Time for the fetch, looked at between chunks.
+            sink: Where the bytes go.
 
         Raises:
             ForbiddenAddressError: Callers may not name this bucket.
-            InputTooLargeError: The object is longer than ``Settings.input_max_bytes``.
+            InputTooLargeError: The object is longer than ``wanted.max_bytes``.
             FetchUnavailableError: The storage does not answer, answers too slowly, or fails.
             FetchError: There is no such object, or the worker may not read it.
             CancelledError: The job was cancelled.
@@ -54,15 +56,17 @@ class ObjectReader:
         # The results' bucket is no exception: whoever knows a key would read others' pictures.
         if source.bucket not in self._settings.input_buckets:
             raise ForbiddenAddressError(
-                f"Image {name!r}: objects of the bucket {source.bucket!r} are not read for "
+                f"{wanted}: objects of the bucket {source.bucket!r} are not read for "
                 "callers. Use a presigned https URL; an operator can open the bucket in "
                 "INPUT_BUCKETS.",
-                image=name,
+                **wanted.details,
                 bucket=source.bucket,
             )
-        return self._read_allowed(name, source, limit)
+        self._read_allowed(wanted, source, limit, sink)
 
-    def _read_allowed(self, name: str, source: ObjectSource, limit: TimeLimit) -> bytes:
+    def _read_allowed(
+        self, wanted: Wanted, source: ObjectSource, limit: TimeLimit, sink: BinaryIO
+    ) -> None:
         from botocore.exceptions import (
             BotoCoreError,
             ClientError,
@@ -70,43 +74,43 @@ class ObjectReader:
         )
 
         try:
-            return self._download(name, source, limit)
+            self._download(wanted, source, limit, sink)
         except ClientError as error:
-            _raise_refusal(name, source, error)
+            _raise_refusal(wanted, source, error)
         except NoCredentialsError as error:
             raise FetchError(
-                f"Image {name!r}: {source.shown} needs credentials that this worker does not have. "
+                f"{wanted}: {source.shown} needs credentials that this worker does not have. "
                 "Use a presigned https URL; an operator can set BUCKET_ACCESS_KEY_ID and "
                 "BUCKET_SECRET_ACCESS_KEY.",
-                image=name,
+                **wanted.details,
                 url=source.shown,
             ) from error
         except (BotoCoreError, TimeoutError) as error:
             raise FetchUnavailableError(
-                f"Image {name!r}: {source.shown} could not be read within {limit.seconds:g} s. "
+                f"{wanted}: {source.shown} could not be read within {limit.seconds:g} s. "
                 "Send the job again later.",
-                image=name,
+                **wanted.details,
                 url=source.shown,
             ) from error
 
-    def _download(self, name: str, source: ObjectSource, limit: TimeLimit) -> bytes:
+    def _download(
+        self, wanted: Wanted, source: ObjectSource, limit: TimeLimit, sink: BinaryIO
+    ) -> None:
         limit.check()
         answer = self._client.get_object(Bucket=source.bucket, Key=source.key)
-        max_bytes = self._settings.input_max_bytes
+        max_bytes = wanted.max_bytes
         with contextlib.closing(answer["Body"]) as body:
             if answer["ContentLength"] > max_bytes:
                 raise InputTooLargeError(
-                    f"Image {name!r}: {source.shown} has {answer['ContentLength']} bytes; at most "
-                    f"{max_bytes} are allowed. Use a smaller file, or raise INPUT_MAX_BYTES.",
-                    image=name,
+                    f"{wanted}: {source.shown} has {answer['ContentLength']} bytes; at most "
+                    f"{max_bytes} are allowed. Use a smaller file, or raise {wanted.size_setting}.",
+                    **wanted.details,
                     url=source.shown,
                     max_bytes=max_bytes,
                 )
-            chunks = []
             for chunk in body.iter_chunks(_CHUNK_BYTES):
                 limit.check()
-                chunks.append(chunk)
-        return b"".join(chunks)
+                sink.write(chunk)
 
     @functools.cached_property
     def _client(self) -> S3Client:
@@ -115,21 +119,20 @@ class ObjectReader:
         return s3_client(self._settings)
 
 
-def _raise_refusal(name: str, source: ObjectSource, error: ClientError) -> NoReturn:
+def _raise_refusal(wanted: Wanted, source: ObjectSource, error: ClientError) -> NoReturn:
     status = error.response["ResponseMetadata"]["HTTPStatusCode"]
     code = error.response["Error"].get("Code", "unknown")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
         raise FetchUnavailableError(
-            f"Image {name!r}: the storage of {source.shown} fails ({code}). Send the job again "
-            "later.",
-            image=name,
+            f"{wanted}: the storage of {source.shown} fails ({code}). Send the job again later.",
+            **wanted.details,
             url=source.shown,
             s3_code=code,
         ) from error
     raise FetchError(
-        f"Image {name!r}: {source.shown} cannot be read ({code}). Check that the object exists and "
+        f"{wanted}: {source.shown} cannot be read ({code}). Check that the object exists and "
         "that the worker's key may read it.",
-        image=name,
+        **wanted.details,
         url=source.shown,
         s3_code=code,
     ) from error

@@ -16,8 +16,9 @@ from comfyui_runtime.workflow.editor import (
     parse_definitions,
     parse_document,
 )
+from comfyui_runtime.workflow.files import FILE_LOADERS
 from comfyui_runtime.workflow.graph import Graph, Node, parse_graph
-from comfyui_runtime.workflow.manifest import ImageInput, Manifest, Workflow
+from comfyui_runtime.workflow.manifest import FileInput, ImageInput, Manifest, Workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -65,11 +66,11 @@ def caller_graph(data: dict[str, Any], definitions: Definitions | None) -> Graph
 def caller_workflow(graph: Graph) -> Workflow:
     """Return the workflow that a caller's graph is.
 
-    It takes the images that its loaders name, each under the file's name, and has no parameters:
-    the caller has put its values in.
+    It takes the images and files that its loaders name, each under the file's name, and has no
+    parameters: the caller has put its values in.
 
     Raises:
-        GraphError: It has only loaders whose pictures nobody takes.
+        GraphError: It has only loaders whose pictures nobody takes, or loads one file in two ways.
     """
     graph = _with_one_loader(_with_mask_loaders_replaced(graph))
     if not graph.nodes:
@@ -85,8 +86,29 @@ def caller_workflow(graph: Graph) -> Workflow:
         description="A graph that came with the event.",
         version=digest[:12],
         images=images,
+        files=_files(graph),
     )
     return Workflow(CALLER_GRAPH, graph, manifest, digest)
+
+
+def _files(graph: Graph) -> dict[str, FileInput]:
+    files: dict[str, FileInput] = {}
+    for node_id, node in graph.nodes.items():
+        loader = FILE_LOADERS.get(node.class_type)
+        named = None if loader is None else node.inputs.get(loader.input)
+        if loader is None or not isinstance(named, str) or not named:
+            continue
+        name = _FOLDER.sub("", named).removeprefix(loader.folder)
+        if name in files:
+            raise GraphError(
+                f'Nodes {files[name].node} and {node_id} both load "{name}": link what the second '
+                "one feeds to the first.",
+                node_id=node_id,
+            )
+        files[name] = FileInput(
+            node=node_id, media=loader.media, description=f"What {node.title} loads."
+        )
+    return files
 
 
 def _converted(data: dict[str, Any], definitions: Definitions | None) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import mimetypes
 import re
 import struct
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from io import BytesIO
 from pathlib import PurePath
@@ -14,11 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from isal import isal_zlib
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo, putchunk
 
-from comfyui_runtime.run.outputs import ImageOutput
+from comfyui_runtime.run.outputs import ImageOutput, TextOutput
 from handler.contract.errors import OutputError
+from handler.contract.response import MAX_TEXT_BYTES
+from handler.job.content import content_bytes, content_digest, content_size
+from handler.job.media_facts import media_facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from comfyui_runtime.run.outputs import Output as RunOutput
     from comfyui_runtime.workflow.graph import NodeId
     from handler.contract.event import Output
+    from handler.contract.response import OutputKind
+    from handler.job.content import Content
 
 _CONTENT_TYPES = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
 _EXTENSIONS = {"png": "png", "webp": "webp", "jpeg": "jpg"}
@@ -52,6 +56,7 @@ _LOSSLESS_QUALITY = 100
 # From here on a caller wants colour edges whole rather than the file small.
 _JPEG_FULL_COLOUR_QUALITY = 95
 
+_3D_EXTENSIONS = frozenset({"fbx", "glb", "gltf", "ksplat", "obj", "ply", "splat", "stl", "usdz"})
 _FALLBACK_EXTENSION = "bin"
 _SAFE_EXTENSION = re.compile(r"[a-z0-9]{1,16}")
 # Beside what Python's own table (never the machine's) says. Text is UTF-8 in ComfyUI's nodes.
@@ -87,38 +92,70 @@ class EncodedFile:
 
     Attributes:
         node_id: The output node that made it.
-        data: The file's bytes.
+        data: The file's bytes, or where a large one is on the disk.
         content_type: Media type.
         extension: Lower case, without the dot.
-        width: Pixels; ``None`` for what is not an image.
-        height: Pixels; ``None`` for what is not an image.
+        width: Pixels; ``None`` for what is no picture.
+        height: Pixels; ``None`` for what is no picture.
+        duration: Seconds, of video and audio.
+        frame_rate: Frames per second, of video.
+        sample_rate: Samples per second, of sound.
+        inline: Whether the response holds it, as a text, in place of a file.
         filename: The name that the node gives it, where it is known.
     """
 
     node_id: NodeId
-    data: bytes = field(repr=False)
+    data: Content = field(repr=False)
     content_type: str
     extension: str
     width: int | None
     height: int | None
+    duration: float | None = None
+    frame_rate: float | None = None
+    sample_rate: int | None = None
+    inline: bool = False
     filename: str | None = None
 
     @property
+    def kind(self) -> OutputKind:
+        """What a reader can do with it."""
+        return _kind(self.content_type, self.extension)
+
+    @property
+    def text(self) -> str | None:
+        """The text that the response holds; ``None`` for a file."""
+        return content_bytes(self.data).decode() if self.inline else None
+
+    @cached_property
     def size(self) -> int:
         """Length in bytes."""
-        return len(self.data)
+        return content_size(self.data)
 
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the bytes, in hex."""
-        return hashlib.sha256(self.data).hexdigest()
+        return content_digest(self.data)
 
 
 def encode(output: RunOutput, wanted: Output, metadata: Mapping[str, str]) -> EncodedFile:
-    """Turn what an output node made into a file; see :func:`encode_image`, :func:`named_file`."""
+    """Turn what an output node made into a result.
+
+    See :func:`encode_image`, :func:`encode_text` and :func:`named_file`.
+    """
     if isinstance(output, ImageOutput):
         return encode_image(output, wanted, metadata)
+    if isinstance(output, TextOutput):
+        return encode_text(output)
     return named_file(output)
+
+
+def encode_text(made: TextOutput) -> EncodedFile:
+    """Take a text: one of at most ``MAX_TEXT_BYTES`` goes into the response, another is a file."""
+    data = made.text.encode()
+    inline = len(data) <= MAX_TEXT_BYTES
+    return EncodedFile(
+        made.node_id, data, _MORE_CONTENT_TYPES[".txt"], "txt", None, None, inline=inline
+    )
 
 
 def encode_image(made: ImageOutput, wanted: Output, metadata: Mapping[str, str]) -> EncodedFile:
@@ -164,20 +201,30 @@ def encode_image(made: ImageOutput, wanted: Output, metadata: Mapping[str, str])
 def named_file(made: FileOutput) -> EncodedFile:
     """Take a file that an output node wrote: video, sound, text, or an image kept as it is.
 
-    The content type follows from the name, the dimensions of an image from its header.
+    The content type follows from the name, dimensions and duration from the file itself.
     """
     suffix = PurePath(made.name).suffix.lower()
     content_type = _types.guess_type(f"file{suffix}")[0] or "application/octet-stream"
     extension = suffix.removeprefix(".")
-    width, height = _dimensions(made.data) if content_type.startswith("image/") else (None, None)
     return EncodedFile(
         made.node_id,
         made.data,
         content_type,
         extension if _SAFE_EXTENSION.fullmatch(extension) else _FALLBACK_EXTENSION,
-        width,
-        height,
+        **asdict(media_facts(made.data, _kind(content_type, extension))),
     )
+
+
+def _kind(content_type: str, extension: str) -> OutputKind:
+    if extension in _3D_EXTENSIONS:
+        return "3d"
+    match content_type.partition("/")[0]:
+        case "image" | "video" | "audio" | "text" as kind:
+            return kind
+        case "model":
+            return "3d"
+        case _:
+            return "file"
 
 
 def _png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
@@ -236,13 +283,3 @@ def _jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
     file = BytesIO()
     picture.save(file, "JPEG", quality=quality, subsampling=subsampling)
     return file.getvalue()
-
-
-def _dimensions(data: bytes) -> tuple[int, int] | tuple[None, None]:
-    try:
-        with Image.open(BytesIO(data)) as picture:
-            return picture.size
-    except (UnidentifiedImageError, Image.DecompressionBombError):
-        # A format that Pillow does not know, or a size that it will not open: the file is stored
-        # as it is, without dimensions.
-        return None, None

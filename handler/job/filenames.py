@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from comfyui_runtime.run.outputs import FileOutput
+from comfyui_runtime.run.outputs import FileOutput, ImageOutput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +30,10 @@ def with_filenames(
     counters: Counter[str] = Counter()
     named = []
     for output, file in zip(outputs, encoded, strict=True):
+        name = None
         if isinstance(output, FileOutput):
             name = output.name
-        else:
+        elif isinstance(output, ImageOutput):
             prefix = _prefix(graph, output.node_id)
             counters[prefix] += 1
             name = f"{prefix.rpartition('/')[2]}_{counters[prefix]:05}_.{file.extension}"

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Self
 
 from comfyui_runtime.in_process import comfy
+from comfyui_runtime.workflow.files import FILE_LOADERS
 from comfyui_runtime.workflow.graph import as_link
 from handler.contract.errors import GraphRefusedError
 
@@ -57,8 +58,7 @@ PACK_CLASSES = {
     "*HTTP*": "calls the network",
     "*FromDir*": "reads a folder of files",
     "*FromFolder*": "reads a folder of files",
-    "VHS_Load*Path": "reads any file",
-    "VHS_LoadAudio": "reads any file",
+    "VHS_LoadImage*Path": "reads any file",
     "Image Load": "reads any file",
     "Load Image Batch": "reads any file",
     "Load Text File": "reads any file",
@@ -77,13 +77,8 @@ FILE_INPUTS = {
     "LoadImageMask": "image",
     "LoadImageOutput": "image",
     "LoadLatent": "latent",
-    "LoadAudio": "audio",
-    "LoadVideo": "file",
-    "Load3D": "model_file",
     "Painter": "mask",
-    "VHS_LoadVideo": "video",
-    "VHS_LoadVideoFFmpeg": "video",
-    "VHS_LoadAudioUpload": "audio",
+    **{class_type: loader.input for class_type, loader in FILE_LOADERS.items()},
 }
 
 _PATH_INPUT = re.compile(

@@ -6,11 +6,13 @@ import contextlib
 import json
 import logging
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.errors import ServiceError
 from comfyui_runtime.run.cancellation import Cancellation
+from comfyui_runtime.run.outputs import TextOutput
+from comfyui_runtime.workflow.files import extension_of
 from comfyui_runtime.workflow.patch import patch
 from handler.contract.errors import InternalError, OutputError
 from handler.contract.job_id import job_id_of
@@ -31,12 +33,15 @@ if TYPE_CHECKING:
     from comfyui_runtime.run.outputs import Output
     from comfyui_runtime.run.progress import OnProgress, Progress
     from comfyui_runtime.run.runtime import Runtime
+    from comfyui_runtime.workflow.files import InputFile, Media
     from comfyui_runtime.workflow.images import PixelImage
+    from comfyui_runtime.workflow.manifest import Workflow
     from comfyui_runtime.workflow.patch import PatchedGraph
     from handler.contract.job_id import JobId
     from handler.contract.progress import OnJobProgress
     from handler.contract.response import Response
     from handler.inputs import InputFetcher
+    from handler.inputs.job_files import JobFiles
     from handler.job.encode import EncodedFile
     from handler.job.request import Request
     from handler.job.results import Delivery, Results
@@ -50,7 +55,7 @@ class Function:
 
     Args:
         runtime: Runs the graphs.
-        fetcher: Gets the callers' images.
+        fetcher: Gets the callers' images and files.
         delivery: Hands the results over.
     """
 
@@ -155,59 +160,88 @@ class Function:
         if kept is not None:
             return _success(request, kept, clock, cold_start=cold_start)
         report(JobProgress(phase="fetch"))
-        with clock.phase("fetch"):
-            images = self._fetch(request, cancellation)
-        with self._turn(request, images, cancellation):
-            same = self._delivery.deliver_same(request, images)
-            results = same or self._run(request, images, cancellation, report, clock)
+        with self._fetcher.job_files() as job_files:
+            with clock.phase("fetch"):
+                inputs = self._fetch(request, cancellation, job_files)
+            with self._turn(request, inputs, cancellation):
+                same = self._delivery.deliver_same(request, inputs.by_name)
+                results = same or self._run(request, inputs, cancellation, report, clock)
         return _success(request, results, clock, cold_start=cold_start)
 
     def _turn(
-        self, request: Request, images: Mapping[str, PixelImage], cancellation: Cancellation
+        self, request: Request, inputs: Inputs, cancellation: Cancellation
     ) -> contextlib.AbstractContextManager[None]:
         """Let identical requests that allow reuse in one after the other: one run is enough."""
-        key = self._delivery.reuse_key(request, images)
+        key = self._delivery.reuse_key(request, inputs.by_name)
         return contextlib.nullcontext() if key is None else self._identical.turn(key, cancellation)
 
     def _run(
         self,
         request: Request,
-        images: Mapping[str, PixelImage],
+        inputs: Inputs,
         cancellation: Cancellation,
         report: OnJobProgress,
         clock: Clock,
     ) -> Results:
         key = request.comfy_org_api_key
         patched = replace(
-            patch(request.workflow, request.values, images),
+            patch(request.workflow, request.values, inputs.images, inputs.files),
             comfy_org_api_key=None if key is None else key.get_secret_value(),
         )
         result = self.runtime.run(patched, cancellation, _node_progress(report))
-        log.info(
-            "graph ran",
-            extra={
-                "cached_nodes": list(result.cached_nodes),
-                "node_seconds": {node: round(s, 4) for node, s in result.node_seconds.items()},
-            },
-        )
-        clock.add("validate", result.validate_seconds)
-        clock.add("queue", result.queue_seconds)
-        clock.add("run", result.run_seconds)
-        cancellation.check()
-        report(JobProgress(phase="encode", fraction=1.0))
-        with clock.phase("encode"):
-            encoded = _encode(request, patched, result.outputs)
-        report(JobProgress(phase="store", fraction=1.0))
-        with clock.phase("store"):
-            return self._delivery.deliver(request, images, encoded, cancellation)
+        with contextlib.ExitStack() as at_end:
+            at_end.callback(result.discard)
+            log.info(
+                "graph ran",
+                extra={
+                    "cached_nodes": list(result.cached_nodes),
+                    "node_seconds": {node: round(s, 4) for node, s in result.node_seconds.items()},
+                },
+            )
+            clock.add("validate", result.validate_seconds)
+            clock.add("queue", result.queue_seconds)
+            clock.add("run", result.run_seconds)
+            cancellation.check()
+            report(JobProgress(phase="encode", fraction=1.0))
+            with clock.phase("encode"):
+                encoded = _encode(request, patched, result.outputs)
+            report(JobProgress(phase="store", fraction=1.0))
+            with clock.phase("store"):
+                return self._delivery.deliver(request, inputs.by_name, encoded, cancellation)
 
-    def _fetch(self, request: Request, cancellation: Cancellation) -> dict[str, PixelImage]:
+    def _fetch(self, request: Request, cancellation: Cancellation, job_files: JobFiles) -> Inputs:
         images: dict[str, PixelImage] = {}
         pixels_left = self.settings.input_max_pixels
         for name, source in request.images.items():
             images[name] = self._fetcher.fetch(name, source, cancellation, pixels_left)
             pixels_left -= images[name].width * images[name].height
-        return images
+        files = {}
+        for name, source in request.files.items():
+            media, extension = _expected_file(request.workflow, name)
+            files[name] = job_files.fetch(name, source, media, extension, cancellation)
+        return Inputs(images, files)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A job's images and files, by name; no name is in both."""
+
+    images: Mapping[str, PixelImage]
+    files: Mapping[str, InputFile]
+
+    @property
+    def by_name(self) -> Mapping[str, PixelImage | InputFile]:
+        """All of them."""
+        return {**self.images, **self.files}
+
+
+def _expected_file(workflow: Workflow, name: str) -> tuple[Media, str]:
+    """Return what a file is to be, and the extension of the one that the graph names."""
+    declared = workflow.manifest.files[name]
+    node = workflow.graph.nodes[declared.node]
+    loader = declared.loader(node.class_type)
+    named = None if loader is None else node.inputs.get(loader.input)
+    return declared.media, extension_of(named)
 
 
 def _encode(
@@ -217,7 +251,7 @@ def _encode(
         outputs = tuple(output for output in outputs if not _is_preview(output, patched))
     elif not outputs:
         raise OutputError(
-            f"The workflow {request.workflow.name} ran but made no file. Its graph must end in an "
+            f"The workflow {request.workflow.name} ran but made nothing. Its graph must end in an "
             "output node, such as SaveImage, whatever the parameters are."
         )
     metadata = {}
@@ -228,6 +262,8 @@ def _encode(
 
 
 def _is_preview(output: Output, patched: PatchedGraph) -> bool:
+    if isinstance(output, TextOutput):
+        return False
     node = patched.graph.nodes.get(output.node_id)
     return node is not None and "Preview" in node.class_type
 

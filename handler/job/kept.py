@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from comfyui_runtime.run.outputs import MAX_IN_MEMORY
+from handler.job.content import storable
 from handler.job.encode import EncodedFile
 from handler.shelf import FolderShelf, result_key
 
@@ -97,7 +99,8 @@ class KeptResults:
         stem = _stem(request)
         names = {key: _name(stem, file) for key, file in files.items()}
         for key, file in files.items():
-            self._shelf.put(names[key], file.data)
+            with storable(file.data) as data:
+                self._shelf.put(names[key], data)
         record = _Record(
             fingerprint=request.fingerprint,
             seed=request.seed,
@@ -130,8 +133,8 @@ class KeptResults:
             return None
         files = {}
         for recorded in record.files:
-            content = self._shelf.get(recorded.name)
-            file = None if content is None else recorded.with_content(content)
+            path = self._shelf.folder / recorded.name
+            file = recorded.with_content(path) if path.is_file() else None
             if file is None:
                 log.warning("kept_result_damaged", extra={"key": recorded.key})
                 return None
@@ -183,6 +186,10 @@ class _RecordedFile(BaseModel):
     extension: str
     width: int | None
     height: int | None
+    duration: float | None = None
+    frame_rate: float | None = None
+    sample_rate: int | None = None
+    inline: bool = False
     sha256: str
     filename: str | None = None
 
@@ -196,21 +203,19 @@ class _RecordedFile(BaseModel):
             extension=file.extension,
             width=file.width,
             height=file.height,
+            duration=file.duration,
+            frame_rate=file.frame_rate,
+            sample_rate=file.sample_rate,
+            inline=file.inline,
             sha256=file.sha256,
             filename=file.filename,
         )
 
-    def with_content(self, data: bytes) -> EncodedFile | None:
+    def with_content(self, path: Path) -> EncodedFile | None:
         """Return the file; ``None`` if this is not its content."""
-        file = EncodedFile(
-            self.node_id,
-            data,
-            self.content_type,
-            self.extension,
-            self.width,
-            self.height,
-            self.filename,
-        )
+        data = path.read_bytes() if path.stat().st_size <= MAX_IN_MEMORY else path
+        known = self.model_dump(exclude={"key", "name", "sha256"})
+        file = EncodedFile(data=data, **known)
         return file if file.sha256 == self.sha256 else None
 
 

@@ -10,14 +10,14 @@ import hashlib
 import json
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import ServiceError
 from comfyui_runtime.workflow.editor import is_editor_format
 from comfyui_runtime.workflow.manifest import load_workflow
 from comfyui_runtime.workflow.parameters import SeedParameter, resolve_parameters
-from comfyui_runtime.workflow.patch import check_image_names
+from comfyui_runtime.workflow.patch import check_file_names, check_image_names
 from handler.contract.event import parse_event
 from handler.contract.worker_comfyui import input_of
 from handler.job.caller_graph import caller_graph, caller_workflow
@@ -51,6 +51,7 @@ class Request:
         fingerprint: SHA-256 of what was asked for, the workflow's files included, in hex; not of
             a seed that was drawn. Two requests with one id and one fingerprint are the same job.
         validate_seconds: How long it took to make this of the event.
+        files: Where to take each named file from, as the event gave it.
         shape: Whose contract the event follows.
         comfy_org_api_key: For nodes that call paid services; the event's, else the worker's.
     """
@@ -62,6 +63,7 @@ class Request:
     output: Output
     fingerprint: str
     validate_seconds: float = 0.0
+    files: Mapping[str, str] = field(default_factory=dict)
     shape: Shape = "own"
     comfy_org_api_key: SecretStr | None = None
 
@@ -77,7 +79,7 @@ class Request:
     def size(self) -> int:
         """Approximate bytes that the request holds, mostly images that were sent in it."""
         texts = [value for value in self.values.values() if isinstance(value, str)]
-        return sum(len(text) for text in (*self.images.values(), *texts))
+        return sum(len(text) for text in (*self.images.values(), *self.files.values(), *texts))
 
 
 def read_request(
@@ -97,18 +99,22 @@ def read_request(
         WorkflowError: The workflow's own files are wrong.
         GraphError: The event's graph is none.
         GraphRefusedError: The worker takes no graphs, or not one with such nodes.
-        ParameterError: A parameter or an image is unknown, missing or not allowed.
+        ParameterError: A parameter, an image or a file is unknown, missing or not allowed.
     """
     started = time.perf_counter()
     parsed = parse_event(event, has_bucket=resolve_bucket(settings) is not None)
     asked = parsed.input
     workflow = _workflow(parsed, settings, definitions)
     values = resolve_parameters(workflow.manifest.parameters, asked.params)
-    images = asked.named_images
+    images: Mapping[str, str] = asked.named_images
+    files: Mapping[str, str] = asked.files
     if parsed.shape == "worker-comfyui":
         # It takes what no node loads, too.
-        images = {name: images[name] for name in images if name in workflow.manifest.images}
+        taken = workflow.manifest
+        files = {name: images[name] for name in images if name in taken.files}
+        images = {name: images[name] for name in images if name in taken.images}
     check_image_names(workflow, set(images))
+    check_file_names(workflow, set(files))
     return Request(
         job_id,
         workflow,
@@ -117,6 +123,7 @@ def read_request(
         asked.output,
         _fingerprint(parsed, workflow),
         time.perf_counter() - started,
+        files,
         parsed.shape,
         asked.comfy_org_api_key or settings.comfy_org_api_key,
     )
@@ -152,14 +159,17 @@ def refusals_logged(job_id: JobId) -> Iterator[None]:
 
 def _fingerprint(event: Event, workflow: Workflow) -> str:
     # An image may be megabytes of base64: written as JSON, it would take longer than to be hashed.
-    images = {
-        name: hashlib.sha256(source.encode(errors="backslashreplace")).hexdigest()
-        for name, source in event.input.named_images.items()
-    }
+    images, files = (
+        {
+            name: hashlib.sha256(source.encode(errors="backslashreplace")).hexdigest()
+            for name, source in sources.items()
+        }
+        for sources in (event.input.named_images, event.input.files)
+    )
     asked_for = {
         "workflow": [workflow.name, workflow.digest],
         "images": images,
         "params": event.input.params,
         "output": event.input.output.model_dump(),
-    }
+    } | ({"files": files} if files else {})
     return hashlib.sha256(json.dumps(asked_for, sort_keys=True).encode()).hexdigest()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from comfyui_runtime.errors import ServiceError
 from handler.contract.errors import StorageError
 from handler.contract.response import OutputFile
+from handler.job.content import content_bytes, storable
 from handler.job.reuse import ReusableResults
 from handler.shelf import result_key
 
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from comfyui_runtime.run.cancellation import Cancellation
-    from comfyui_runtime.workflow.images import PixelImage
     from handler.contract.event import Output
     from handler.job.encode import EncodedFile
     from handler.job.kept import KeptJob, KeptResults
     from handler.job.request import Request
+    from handler.job.reuse import Digested
     from handler.shelf import Shelf
 
 
@@ -67,14 +68,14 @@ class Delivery:
         self._stop_grace = stop_grace
         self._reusable = ReusableResults(storage)
 
-    def reuse_key(self, request: Request, images: Mapping[str, PixelImage]) -> str | None:
+    def reuse_key(self, request: Request, inputs: Mapping[str, Digested]) -> str | None:
         """Return what a request shares with those whose results it may be answered from.
 
         ``None`` for one that does not allow that.
         """
-        return self._reusable.key(request, images) if _may_reuse(request) else None
+        return self._reusable.key(request, inputs) if _may_reuse(request) else None
 
-    def deliver_same(self, request: Request, images: Mapping[str, PixelImage]) -> Results | None:
+    def deliver_same(self, request: Request, inputs: Mapping[str, Digested]) -> Results | None:
         """Hand over what an identical earlier request left, if the event allows that.
 
         Storage that cannot be read costs a run, not the job.
@@ -82,7 +83,7 @@ class Delivery:
         if not _may_reuse(request):
             return None
         try:
-            outputs = self._reusable.find(request, images)
+            outputs = self._reusable.find(request, inputs)
         except StorageError as error:
             log.warning("reusable results cannot be read", extra={"error": error.message})
             return None
@@ -91,7 +92,7 @@ class Delivery:
     def deliver(
         self,
         request: Request,
-        images: Mapping[str, PixelImage],
+        inputs: Mapping[str, Digested],
         files: Sequence[EncodedFile],
         cancellation: Cancellation,
     ) -> Results:
@@ -114,7 +115,7 @@ class Delivery:
         except StorageError as error:
             self._keep(request, by_key, error)
             raise
-        warnings = self._remember(request, images, list(by_key), stored)
+        warnings = self._remember(request, inputs, list(by_key), stored)
         return Results(stored, request.seed, warnings=warnings)
 
     def deliver_kept(self, request: Request) -> Results | None:
@@ -168,7 +169,11 @@ class Delivery:
     def _store(self, wanted: Output, files: Mapping[str, EncodedFile]) -> tuple[OutputFile, ...]:
         outputs = []
         for key, file in files.items():
-            self._storage.put(key, file.data, content_type=file.content_type, sha256=file.sha256)
+            if file.text is not None:
+                outputs.append(_output_file(file, text=file.text))
+                continue
+            with storable(file.data) as data:
+                self._storage.put(key, data, content_type=file.content_type, sha256=file.sha256)
             url = self._storage.url(key, expires_in=wanted.url_seconds)
             outputs.append(_output_file(file, url=url, key=self._storage.full_key(key)))
         return tuple(outputs)
@@ -176,7 +181,7 @@ class Delivery:
     def _remember(
         self,
         request: Request,
-        images: Mapping[str, PixelImage],
+        inputs: Mapping[str, Digested],
         keys: Sequence[str],
         stored: Sequence[OutputFile],
     ) -> tuple[str, ...]:
@@ -188,7 +193,7 @@ class Delivery:
         if not _may_reuse(request):
             return ()
         try:
-            self._reusable.remember(request, images, keys, stored)
+            self._reusable.remember(request, inputs, keys, stored)
         except StorageError as error:
             log.warning("reusable result not recorded", extra={"error": error.message})
             warning = (
@@ -240,7 +245,9 @@ def _key(request: Request, index: int, file: EncodedFile) -> str:
 
 
 def _inline(file: EncodedFile) -> OutputFile:
-    return _output_file(file, base64=base64.b64encode(file.data).decode())
+    if file.text is not None:
+        return _output_file(file, text=file.text)
+    return _output_file(file, base64=base64.b64encode(content_bytes(file.data)).decode())
 
 
 def _output_file(file: EncodedFile, **where: str) -> OutputFile:
@@ -248,9 +255,13 @@ def _output_file(file: EncodedFile, **where: str) -> OutputFile:
         **where,
         node_id=file.node_id,
         filename=file.filename,
+        kind=file.kind,
         content_type=file.content_type,
         width=file.width,
         height=file.height,
+        duration=file.duration,
+        frame_rate=file.frame_rate,
+        sample_rate=file.sample_rate,
         bytes=file.size,
         sha256=file.sha256,
     )

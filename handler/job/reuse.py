@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -14,11 +14,19 @@ from handler.contract.response import OutputFile
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from comfyui_runtime.workflow.images import PixelImage
     from handler.job.request import Request
     from handler.shelf import Shelf
 
 log = logging.getLogger(__name__)
+
+
+class Digested(Protocol):
+    """An image or a file; equal ones have equal digests."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex."""
+        ...
 
 
 class _Record(BaseModel):
@@ -33,7 +41,7 @@ class _Record(BaseModel):
 class ReusableResults:
     """Records of stored results, beside them in the storage.
 
-    Two requests are identical if workflow files, parameters (the seed among them), pixels, output
+    Two requests are identical if workflow files, parameters (the seed among them), inputs, output
     format and key prefix are. A request whose seed is drawn is therefore never identical to
     another.
     """
@@ -42,19 +50,19 @@ class ReusableResults:
         self._storage = storage
 
     @staticmethod
-    def key(request: Request, images: Mapping[str, PixelImage]) -> str:
+    def key(request: Request, inputs: Mapping[str, Digested]) -> str:
         """Return what identical requests have in common, and no others."""
-        return _record_key(request, images)
+        return _record_key(request, inputs)
 
     def find(
-        self, request: Request, images: Mapping[str, PixelImage]
+        self, request: Request, inputs: Mapping[str, Digested]
     ) -> tuple[OutputFile, ...] | None:
         """Return the files of an identical earlier job, with fresh URLs, if all are still there.
 
         Raises:
             StorageError: The storage cannot be read.
         """
-        data = self._storage.get(_record_key(request, images))
+        data = self._storage.get(_record_key(request, inputs))
         if data is None:
             return None
         try:
@@ -64,6 +72,9 @@ class ReusableResults:
             return None
         found = []
         for key, output in zip(record.keys, record.outputs, strict=True):
+            if output.text is not None:
+                found.append(output)
+                continue
             # A later job with the same id may have replaced the file by another.
             if not self._storage.has(key, output.sha256):
                 return None
@@ -74,7 +85,7 @@ class ReusableResults:
     def remember(
         self,
         request: Request,
-        images: Mapping[str, PixelImage],
+        inputs: Mapping[str, Digested],
         keys: Sequence[str],
         outputs: Sequence[OutputFile],
     ) -> None:
@@ -86,14 +97,14 @@ class ReusableResults:
         bare = [output.model_copy(update={"url": None}) for output in outputs]
         record = _Record(keys=list(keys), outputs=bare)
         data = record.model_dump_json().encode()
-        self._storage.put(_record_key(request, images), data, content_type="application/json")
+        self._storage.put(_record_key(request, inputs), data, content_type="application/json")
 
 
-def _record_key(request: Request, images: Mapping[str, PixelImage]) -> str:
+def _record_key(request: Request, inputs: Mapping[str, Digested]) -> str:
     asked_for = {
         "workflow": request.workflow.digest,
         "values": dict(request.values),
-        "images": {name: image.digest for name, image in images.items()},
+        "images": {name: one.digest for name, one in inputs.items()},
         "output": request.output.model_dump(
             mode="json", include={"format", "quality", "embed_workflow", "prefix"}
         ),

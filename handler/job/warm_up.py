@@ -64,6 +64,10 @@ def warm_up(runtime: Runtime, workflows: list[Workflow], timeout: float) -> None
     """
     picture = _picture()
     for workflow in workflows:
+        if any(file.required for file in workflow.manifest.files.values()):
+            # A video or a sound is the caller's: there is none to run it with.
+            log.warning("warm-up left out", extra={"workflow": workflow.name})
+            continue
         names = [name for name, image in workflow.manifest.images.items() if image.required]
         values = resolve_parameters(workflow.manifest.parameters, {})
         patched = patch(workflow, values, dict.fromkeys(names, picture))

@@ -101,8 +101,13 @@ class FolderShelf:
 
     def has(self, key: str, sha256: str) -> bool:
         """Say whether a file has this content; see :meth:`handler.shelf.Shelf.has`."""
-        data = self.get(key)
-        return data is not None and hashlib.sha256(data).hexdigest() == sha256
+        path = self._path(key)
+        with self._failures("read"):
+            try:
+                with path.open("rb") as file:
+                    return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+            except FileNotFoundError:
+                return False
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """List files; see :meth:`handler.shelf.Shelf.list`.

@@ -7,6 +7,7 @@ import random
 import resource
 
 import numpy as np
+import pillow_heif
 import pytest
 from abuse_counts import FACTOR, SEED
 from PIL import Image
@@ -40,6 +41,7 @@ def mutated(file: bytes, rng: random.Random) -> bytes:
 def test_mutated_picture_is_an_image_or_an_input_error(image_format):
     rng = random.Random(f"{SEED} {image_format}")
     pixels = np.frombuffer(rng.randbytes(24 * 32 * 3), np.uint8).reshape(24, 32, 3)
+    pillow_heif.register_heif_opener()
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, image_format)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,7 +1,7 @@
 """Pictures in and out of a graph without files: no PNG is decoded or encoded on the device's time.
 
-The runtime puts these nodes in place of a workflow's ``LoadImage``, ``SaveImage`` and
-``PreviewImage``; a workflow itself names ComfyUI's own classes.
+The runtime puts these nodes in place of a workflow's ``LoadImage``, ``LoadImageMask``,
+``SaveImage`` and ``PreviewImage``; a workflow itself names ComfyUI's own classes.
 
 Pixels are converted by numpy, in the calling thread: torch spreads these operations over all cores,
 and where another process keeps one of them busy, its threads wait for each other (seen: 2 ms
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 IMAGE_INPUT = "InProcessImageInput"
+MASK_INPUT = "InProcessMaskInput"
 IMAGE_OUTPUT = "InProcessImageOutput"
+
+_CHANNELS = {"alpha": 3, "red": 0, "green": 1, "blue": 2}
 
 _images: dict[str, PixelImage] = {}
 
@@ -71,6 +74,33 @@ class ImageInput:
         return rgb, torch.from_numpy(mask)
 
 
+class MaskInput:
+    """Gives one channel of an offered image as MASK, as ``LoadImageMask`` gives a file's."""
+
+    RETURN_TYPES: ClassVar = ("MASK",)
+    FUNCTION: ClassVar = "load"
+    CATEGORY: ClassVar = "mask"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - ComfyUI's name
+        """Declare the digest, on which ComfyUI's cache keys the picture, and the channel."""
+        return {"required": {"digest": ("STRING", {}), "channel": (list(_CHANNELS),)}}
+
+    def load(self, digest: str, channel: str) -> tuple[Any]:
+        """Return the MASK, a float32 tensor (1, height, width); alpha is 1 where transparent."""
+        import torch
+
+        pixels = _images[digest].pixels
+        place = _CHANNELS[channel]
+        if place < pixels.shape[2]:
+            mask = _to_floats(pixels[None, :, :, place])
+        else:
+            mask = np.ones((1, *pixels.shape[:2]), np.float32)
+        if channel == "alpha":
+            np.subtract(np.float32(1.0), mask, out=mask)
+        return (torch.from_numpy(mask),)
+
+
 class ImageOutput:
     """Takes the result as pixels; the handler encodes it."""
 
@@ -114,8 +144,9 @@ def _to_pixels(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     return scaled.astype(np.uint8)
 
 
-NODE_CLASS_MAPPINGS = {IMAGE_INPUT: ImageInput, IMAGE_OUTPUT: ImageOutput}
+NODE_CLASS_MAPPINGS = {IMAGE_INPUT: ImageInput, MASK_INPUT: MaskInput, IMAGE_OUTPUT: ImageOutput}
 NODE_DISPLAY_NAME_MAPPINGS = {
     IMAGE_INPUT: "Image (in-process)",
+    MASK_INPUT: "Mask (in-process)",
     IMAGE_OUTPUT: "Result (in-process)",
 }

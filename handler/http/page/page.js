@@ -3,6 +3,7 @@
 import { askToken, showCommand } from "./dialogs.js";
 import { byId, make } from "./elements.js";
 import { extraImageNames, mainImageName, showExtraImages } from "./extra-images.js";
+import { missingFileName, readFile, showExtraFiles } from "./extra-files.js";
 import { Failure } from "./failure.js";
 import { focusFailure, hideFailure, showFailure } from "./failure-view.js";
 import { fileSize, onLanguage, setUpLanguage, t } from "./language.js";
@@ -12,7 +13,7 @@ import { setUpDropAndPaste, setUpPicker } from "./photo-sources.js";
 import * as picture from "./picture.js";
 import { hideProgress, showElapsed, showProgress } from "./progress-view.js";
 import { curlCommand, eventOf } from "./request.js";
-import { resultsOf, showCaption, showStrip } from "./results.js";
+import { resultsOf, showCaption, showMedia, showStrip } from "./results.js";
 import * as service from "./service.js";
 import { firstInvalidField, parameterInput, showSettings } from "./settings-form.js";
 import { setUpTheme } from "./theme.js";
@@ -26,7 +27,7 @@ const MOST_RESULTS = 24;
 
 const state = {
   workflows: [],
-  limits: { bytes: Infinity, pixels: Infinity },
+  limits: { bytes: Infinity, pixels: Infinity, fileBytes: Infinity },
   loaded: false,
   booting: false,
   workflow: null,
@@ -34,6 +35,7 @@ const state = {
   output: { format: "png", quality: undefined },
   photo: null,
   extra: {}, // further pictures, by name
+  files: {}, // videos, sounds and other files, by name
   job: null,
   results: [],
   shown: null, // the one of the results that is on the stage
@@ -47,7 +49,10 @@ async function load() {
   forget();
   try {
     const { workflows, limits } = await service.listWorkflows();
-    if (limits) state.limits = { bytes: limits.image_bytes, pixels: limits.image_pixels };
+    if (limits) {
+      const { image_bytes: bytes, image_pixels: pixels, file_bytes: fileBytes } = limits;
+      state.limits = { bytes, pixels, fileBytes };
+    }
     // Those that can run come first; otherwise the service's order stays.
     state.workflows = workflows.toSorted((one, other) => other.runnable - one.runnable);
     state.loaded = true;
@@ -108,6 +113,18 @@ async function takeExtra(name, file) {
   render();
 }
 
+function takeFile(name, file) {
+  forget();
+  try {
+    if (file) state.files[name] = readFile(file, state.limits);
+    else delete state.files[name];
+  } catch (problem) {
+    fail(problem, null);
+  }
+  renderPanel();
+  render();
+}
+
 async function takeSample() {
   try {
     await takePhoto(await service.pageFile("lake.jpg"));
@@ -134,7 +151,9 @@ function obstacle() {
   const missing = extraImageNames(workflow).find(
     (name) => workflow.images[name].required && !state.extra[name],
   );
-  return missing ? t("run.needsImage", { name: imageLabel(missing) }) : null;
+  if (missing) return t("run.needsImage", { name: imageLabel(missing) });
+  const file = missingFileName(workflow, state.files);
+  return file ? t("run.needsFile", { name: imageLabel(file) }) : null;
 }
 
 function requestNow() {
@@ -144,8 +163,12 @@ function requestNow() {
   for (const name of extraImageNames(workflow)) {
     if (state.extra[name]) photos[name] = state.extra[name];
   }
+  const files = {};
+  for (const name of Object.keys(workflow.files)) {
+    if (state.files[name]) files[name] = state.files[name];
+  }
   const values = { ...valuesOf(workflow) };
-  return { workflow, values, output: { ...output }, photo: main ? photo : null, photos };
+  return { workflow, values, output: { ...output }, photo: main ? photo : null, photos, files };
 }
 
 async function run() {
@@ -210,7 +233,7 @@ async function cancel() {
 function take(results) {
   state.results.push(...results);
   for (const old of state.results.splice(0, Math.max(0, state.results.length - MOST_RESULTS))) {
-    if (old.url !== null) URL.revokeObjectURL(old.url);
+    for (const { url } of [old, ...old.others]) if (url !== null) URL.revokeObjectURL(url);
   }
   [state.shown] = results;
   state.fresh = true;
@@ -252,7 +275,7 @@ function renderStage() {
   const empty = !(needsPhoto && main) && !shown?.url;
   document.body.dataset.state = empty ? "empty" : job ? "working" : shown ? "done" : "ready";
   byId("empty").hidden = !(empty && needsPhoto);
-  byId("no-photo-needed").hidden = !(empty && !needsPhoto);
+  byId("no-photo-needed").hidden = !(empty && !needsPhoto) || shown !== null;
   if (empty) picture.hidePicture();
   else if (job) picture.showWork(main);
   else if (shown?.url) picture.showResult(shown, state.fresh);
@@ -267,6 +290,7 @@ function renderPanel() {
   if (workflow === null) return;
   showSettings(workflow, valuesOf(workflow), state.output);
   showExtraImages(workflow, state.extra, takeExtra);
+  showExtraFiles(workflow, state.files, takeFile);
 }
 
 function renderWords() {
@@ -331,6 +355,7 @@ function renderCaptions() {
   }
   byId("result-caption").hidden = true;
   if (shown && !job) showCaption(shown, keepSeedOf(shown));
+  showMedia(job ? null : shown);
   byId("change-after").hidden = !takesPhoto;
   showStrip(state.results, shown, goBackTo);
   byId("strip").inert = job !== null;
@@ -359,7 +384,8 @@ function copyAsCurl() {
   const values = seed === null || !seedName ? request.values : { ...request.values, [seedName]: seed };
   const address = service.address("v1/invoke");
   const command = curlCommand({ ...request, values }, address, service.usesToken());
-  const files = [...new Set(Object.values(request.photos).map(({ name }) => name))];
+  const chosen = [...Object.values(request.photos), ...Object.values(request.files)];
+  const files = [...new Set(chosen.map(({ name }) => name))];
   const hint = files.length > 0 ? t("curl.hint", { files: files.join(", ") }) : t("curl.hintNoPhoto");
   showCommand(command, service.usesToken() ? `${hint} ${t("curl.token")}` : hint);
 }

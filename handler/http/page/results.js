@@ -1,4 +1,4 @@
-// What came out of a job: pictures to compare and download, and other files to download.
+// What came out of a job: pictures to compare, videos and sounds to play, texts to read, and files.
 
 import { byId, make } from "./elements.js";
 import { fileSize, number, t } from "./language.js";
@@ -9,6 +9,9 @@ import { titleOf } from "./workflow-words.js";
 const ENDINGS = {
   "application/octet-stream": "bin",
   "audio/mpeg": "mp3",
+  "model/gltf-binary": "glb",
+  "model/gltf+json": "gltf",
+  "video/x-matroska": "mkv",
   "image/jpeg": "jpg",
   "text/plain": "txt",
 };
@@ -16,15 +19,17 @@ const ENDINGS = {
 /**
  * Return a result for each picture of a success.
  *
- * Other files go with the first; a success without any picture is a result without an address.
+ * What is no picture goes with the first; a success without any picture is a result without an
+ * address.
  *
  * @param {object} success The service's response.
  * @param {object} request What was asked: workflow, values, output, photo and photos.
  */
 export function resultsOf(success, request) {
   const files = success.outputs.map((output) => fileOf(output, success, request));
-  const pictures = files.filter((file) => file.width !== null);
-  const others = files.filter((file) => file.width === null);
+  const isPicture = (file) => file.kind === "image" && file.width !== null;
+  const pictures = files.filter(isPicture);
+  const others = files.filter((file) => !isPicture(file));
   const common = { request, seed: success.seed, seconds: success.timings.total };
   if (pictures.length === 0) return [{ ...common, url: null, others }];
   return pictures.map((picture, place) => ({
@@ -33,6 +38,21 @@ export function resultsOf(success, request) {
     photo: request.photo,
     others: place === 0 ? others : [],
   }));
+}
+
+/** Show what of a result is to be played or read; nothing without a result. */
+export function showMedia(result) {
+  const elements = (result?.others ?? []).map(mediaElement).filter((element) => element !== null);
+  byId("result-media").replaceChildren(...elements);
+  byId("result-media").hidden = elements.length === 0;
+}
+
+function mediaElement({ kind, url, name, text }) {
+  if (kind === "text" && text !== null) {
+    return make("pre", { tabindex: 0, role: "region", "aria-label": t("result.text") }, text);
+  }
+  if (kind !== "video" && kind !== "audio") return null;
+  return make(kind, { src: url, controls: true, preload: "metadata", "aria-label": name });
 }
 
 /** Show a result's facts and what may be done with it. */
@@ -99,14 +119,15 @@ function facts(result) {
 }
 
 function fileOf(output, success, request) {
-  const blob = new Blob([bytesOf(output.base64)], { type: output.content_type });
-  const { width, height, bytes, content_type: type } = output;
-  return { url: URL.createObjectURL(blob), name: nameOf(output, request), width, height, bytes, type };
+  const { kind, text, width, height, bytes, content_type: type } = output;
+  const blob = new Blob([text ?? bytesOf(output.base64)], { type });
+  const url = URL.createObjectURL(blob);
+  return { url, name: nameOf(output, request), kind, text, width, height, bytes, type };
 }
 
-function nameOf({ content_type: type, node_id: node, width }, { workflow, photo }) {
+function nameOf({ kind, content_type: type, node_id: node, width }, { workflow, photo }) {
   const stem = photo ? `${photo.name.replace(/\.[^.]*$/, "")}-` : "";
-  const which = width === null ? `-${node}` : "";
+  const which = width === null || kind !== "image" ? `-${node}` : "";
   const [plainType] = type.split(";");
   const ending = ENDINGS[plainType] ?? plainType.split("/")[1].replace(/^x-|\+.*$/g, "");
   return `${stem}${workflow.name}${which}.${ending}`;

@@ -22,6 +22,10 @@ export function imageDescription(workflow, name) {
   return translated(workflow).images?.[name] ?? workflow.images[name].description;
 }
 
+export function fileDescription(workflow, name) {
+  return translated(workflow).files?.[name] ?? workflow.files[name].description;
+}
+
 /** Return a parameter with its label and description. */
 export function parameterInWords(workflow, name) {
   const own = workflow.parameters[name];

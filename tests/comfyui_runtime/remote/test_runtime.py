@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import requests
+from media_support import video
 from runtime_support import assert_next_job_runs, chain, run
 from server_support.tcp_relay import TcpRelay
 
@@ -24,9 +25,11 @@ from comfyui_runtime.errors import (
     ServerUnreachableError,
 )
 from comfyui_runtime.in_process.comfy import read_source
+from comfyui_runtime.remote import client
 from comfyui_runtime.remote.runtime import ServerRuntime
 from comfyui_runtime.run.cancellation import Cancellation
-from comfyui_runtime.run.outputs import FileOutput
+from comfyui_runtime.run.outputs import FileOutput, TextOutput
+from comfyui_runtime.workflow.files import FILE_LOADERS, FileUse, InputFile
 from comfyui_runtime.workflow.graph import parse_graph
 from comfyui_runtime.workflow.images import PixelImage
 from comfyui_runtime.workflow.patch import PatchedGraph
@@ -90,6 +93,46 @@ def test_files_of_output_nodes_come_too_and_every_time(runtime, photo):
         picture, text = run(runtime, PatchedGraph(parse_graph(graph), {"1": photo})).outputs
         assert picture.image.width == photo.width
         assert text == FileOutput("9", "note.txt", b"hello")
+
+
+def test_a_large_file_of_the_servers_is_on_the_disk_until_it_is_discarded(
+    runtime, photo, monkeypatch
+):
+    monkeypatch.setattr(client, "MAX_IN_MEMORY", 2)
+    graph = chain(photo, "ImageInvert").graph.to_api()
+    graph["9"] = {"class_type": "TestSaveText", "inputs": {"text": "hello"}}
+    result = run(runtime, PatchedGraph(parse_graph(graph), {"1": photo}))
+    picture, text = result.outputs
+    assert picture.image.width == photo.width
+    assert text.data.read_bytes() == b"hello"
+    result.discard()
+    assert not text.data.exists()
+
+
+def test_a_video_and_a_mask_go_to_the_server_and_a_text_comes_back(runtime, tmp_path):
+    path = tmp_path / "0"
+    path.write_bytes(video())
+    use = FileUse(InputFile(path, "d" * 64, "mp4"), FILE_LOADERS["LoadVideo"])
+    graph = {
+        "1": {"class_type": "LoadVideo", "inputs": {"file": "a.mp4"}},
+        "2": {"class_type": "GetVideoComponents", "inputs": {"video": ["1", 0]}},
+        "3": {"class_type": "PreviewAny", "inputs": {"source": ["2", 2]}},
+        "4": {"class_type": "LoadImageMask", "inputs": {"image": "m.png", "channel": "red"}},
+        "5": {"class_type": "MaskToImage", "inputs": {"mask": ["4", 0]}},
+        "6": {"class_type": "PreviewImage", "inputs": {"images": ["5", 0]}},
+    }
+    mask = PixelImage(np.full((8, 8, 3), (200, 9, 9), dtype=np.uint8))
+    patched = PatchedGraph(parse_graph(graph), {"4": mask}, files={"1": use})
+    picture, text = run(runtime, patched).outputs
+    assert picture.image.pixels[0, 0, 0] == 200
+    assert text == TextOutput("3", "8.0")
+
+
+def test_a_loader_that_takes_a_path_is_refused_with_the_reason(runtime, tmp_path):
+    use = FileUse(InputFile(tmp_path / "0", "d", "mp4"), FILE_LOADERS["VHS_LoadVideoPath"])
+    graph = {"1": {"class_type": "VHS_LoadVideoPath", "inputs": {"video": "a.mp4"}}}
+    with pytest.raises(GraphError, match="COMFYUI_SERVER_URL"):
+        run(runtime, PatchedGraph(parse_graph(graph), {}, files={"1": use}))
 
 
 def test_jobs_from_many_threads_each_get_their_own_picture(runtime):

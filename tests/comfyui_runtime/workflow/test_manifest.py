@@ -7,6 +7,7 @@ import pytest
 from places import PROJECT
 
 from comfyui_runtime.errors import UnknownWorkflowError, WorkflowError
+from comfyui_runtime.workflow.files import InputFile
 from comfyui_runtime.workflow.graph import check_links
 from comfyui_runtime.workflow.manifest import (
     Branch,
@@ -224,6 +225,11 @@ required = false
 """
 
 
+def clip(table="files.clip", **fields):
+    given = {"node": "1", "media": "video", "description": "A clip."} | fields
+    return f"[{table}]\n" + "".join(f"{key} = {json.dumps(given[key])}\n" for key in given)
+
+
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
@@ -263,6 +269,13 @@ required = false
             "never off: parameter sigma must be a number",
         ),
         (OPTIONAL_MASK, "image mask is optional, but no branch"),
+        (clip(node="9"), "file clip names node 9, which the graph lacks"),
+        (clip(node="2"), "add the name of its input that takes the file's name, as input"),
+        (clip(node="2", input="file"), 'names "2.file", but node 2 has the inputs'),
+        (clip(media="film"), "Input should be 'video', 'audio' or 'file'"),
+        (clip(input="image", required=False), "file clip is optional, but no branch"),
+        ("[[branches]]\nwithout_file = 'x'", "names file x, which is not declared"),
+        (OPTIONAL_MASK + clip("files.mask", input="image"), "mask is both an image and a file"),
     ],
 )
 def test_manifest_that_names_what_is_not_there_is_refused(broken, more, expected):
@@ -324,3 +337,43 @@ def test_bundled_workflow_loads_and_holds_together_whichever_branches_are_off(na
             values |= branch.off_when
             given.pop(branch.without_image, None)
         check_links(patch(workflow, values, given).graph)
+
+
+def test_an_optional_file_that_is_not_given_takes_its_branch_out(tmp_path):
+    graph = {
+        "1": {"class_type": "LoadVideo", "inputs": {"file": "a.mp4"}},
+        "2": {"class_type": "Mix", "inputs": {"video": ["1", 0], "amount": 1}},
+        "3": {"class_type": "SaveVideo", "inputs": {"video": ["2", 0]}},
+    }
+    manifest = clip(required=False) + (
+        '[[branches]]\nwithout_file = "clip"\nset = { "2.video" = "none" }\n'
+    )
+    (tmp_path / "mix").mkdir()
+    (tmp_path / "mix" / "graph.json").write_text(json.dumps(graph))
+    (tmp_path / "mix" / "manifest.toml").write_text(HEAD + manifest)
+    workflow = load_workflow(tmp_path, "mix")
+    given = InputFile(tmp_path / "0", "d1", "mkv")
+    patched = patch(workflow, {}, {}, {"clip": given})
+    assert patched.files["1"].place == "d1.mkv"
+    without = patch(workflow, {}, {}, {})
+    assert without.files == {}
+    assert "1" not in without.graph.nodes
+
+
+@pytest.mark.parametrize(
+    ("class_type", "given", "place"),
+    [
+        ("LoadVideo", "file", "d1.mp4"),
+        ("Load3D", "model_file", "3d/d1.mp4"),
+        ("VHS_LoadVideoPath", "video", "d1.mp4"),
+        ("SomePacksLoader", "path", "d1.mp4"),
+    ],
+)
+def test_each_loader_finds_the_file_where_it_looks(tmp_path, class_type, given, place):
+    graph = {"1": {"class_type": class_type, "inputs": {given: "a"}}}
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "graph.json").write_text(json.dumps(graph))
+    (tmp_path / "one" / "manifest.toml").write_text(HEAD + clip(input=given))
+    workflow = load_workflow(tmp_path, "one")
+    use = patch(workflow, {}, {}, {"clip": InputFile(tmp_path / "0", "d1", "mp4")}).files["1"]
+    assert (use.loader.input, use.place) == (given, place)

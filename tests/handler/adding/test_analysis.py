@@ -252,7 +252,7 @@ def test_class_whose_file_does_not_import_is_told_with_the_reason():
     assert "does not import: No module named 'torchaudio'" in text
 
 
-def test_mask_is_taken_from_the_picture_that_the_caller_gives():
+def test_mask_is_an_image_of_the_callers_whose_channel_the_node_names():
     data = graph(
         **{
             "7": api("SaveImage", images=["8", 0]),
@@ -265,10 +265,43 @@ def test_mask_is_taken_from_the_picture_that_the_caller_gives():
     )
     addition = added(data)
     nodes = addition.graph.nodes
-    assert nodes["9"].class_type == nodes["10"].class_type == "LoadImage"
-    assert nodes["8"].inputs["mask"] == ["9", 1]
-    assert nodes[nodes["11"].inputs["mask"][0]].inputs == {"image": ["10", 0], "channel": "red"}
-    assert [one.name for one in addition.images] == ["image", "mask", "red"]
+    assert nodes["9"].class_type == nodes["10"].class_type == "LoadImageMask"
+    assert nodes["10"].inputs["channel"] == "red"
+    assert [(one.name, one.node_id) for one in addition.images] == [
+        ("image", "5"),
+        ("mask", "9"),
+        ("red", "10"),
+    ]
+
+
+def test_videos_sounds_and_models_become_files_of_the_callers(tmp_path):
+    data = {
+        "1": api("LoadVideo", file="walk.mov"),
+        "2": api("VHS_LoadAudioUpload", "@voice Who speaks.", audio="talk.mp3"),
+        "3": api("Load3D", model_file="3d/cube.obj"),
+        "4": api("PackVideo", "Background", clip="sea.webm"),
+        "5": api("Join", a=["1", 0], b=["2", 0], c=["3", 0], d=["4", 0]),
+        "6": api("SaveImage", images=["5", 0]),
+    }
+    pack = {"input": {"required": {"clip": [[], {"video_upload": True}]}}, "output": ["IMAGE"]}
+    installed = Installed(parse_definitions({**OBJECT_INFO, "PackVideo": pack}))
+    addition = analyse(Source("clips", "Clips", data), installed)
+    assert [(one.name, one.media, one.input) for one in addition.files] == [
+        ("video", "video", None),
+        ("voice", "audio", None),
+        ("model", "file", None),
+        ("background", "video", "clip"),
+    ]
+    declared = workflow_files(tmp_path, addition).workflow.manifest.files
+    assert declared["voice"].description == "Who speaks."
+    assert declared["background"].input == "clip"
+    assert example_event(addition)["input"]["files"] == {
+        "video": "https://example.com/video.mov",
+        "voice": "https://example.com/voice.mp3",
+        "model": "https://example.com/model.obj",
+        "background": "https://example.com/background.webm",
+    }
+    assert "--file voice=voice.mp3" in command(addition)
 
 
 def editor_format(properties, *notes):

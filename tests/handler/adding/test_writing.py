@@ -30,6 +30,7 @@ ADDITION = Addition(
     description="Hills as they were saved.",
     graph=GRAPH,
     images=(),
+    files=(),
     parameters=(parameter("steps", 1), parameter("cfg", 2)),
     models=(),
     packs=(),

@@ -29,13 +29,14 @@ PARAMETERS = {
 }
 
 
-def workflow(**images) -> Workflow:
+def workflow(files=None, **images) -> Workflow:
     manifest = Manifest.model_validate(
         {
             "title": "T",
             "description": "Makes a picture.",
             "version": "1",
             "images": images,
+            "files": files or {},
             "parameters": {
                 name: {"description": f"The {name}."} | fields
                 for name, fields in PARAMETERS.items()
@@ -327,3 +328,29 @@ def test_responses_follow_their_schema(response):
 )
 def test_schema_of_responses_refuses_what_is_none(data):
     assert not accepts(RESPONSE_SCHEMA, data)
+
+
+def test_the_schema_of_a_workflow_names_its_files():
+    clip = {"node": "1", "media": "video", "description": "A clip.", "input": "image"}
+    schema = workflow_event_schema(workflow({"clip": clip}))
+    given = {"workflow": "ghibli", "files": {"clip": IMAGE}}
+    assert accepts(schema, {"input": given})
+    assert not accepts(schema, {"input": {"workflow": "ghibli"}})
+    assert not accepts(schema, {"input": given | {"files": {"clip": IMAGE, "more": IMAGE}}})
+    assert not accepts(WORKFLOW_SCHEMA, {"input": given | {"image": IMAGE}})
+
+
+def test_a_text_fits_the_schema_of_a_response():
+    text = OutputFile(
+        kind="text",
+        text="a cat",
+        node_id="3",
+        content_type="text/plain; charset=utf-8",
+        width=None,
+        height=None,
+        bytes=5,
+        sha256="0",
+    )
+    schema = {**RESPONSE_SCHEMA, "anyOf": None, "$ref": "#/$defs/OutputFile"}
+    del schema["anyOf"]
+    assert accepts(schema, text.model_dump(mode="json"))

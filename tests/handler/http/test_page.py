@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from axe_core_python.selenium import Axe
+from media_support import video
 from page_support.browser import start_browser
 from page_support.page import DESK, PHONE, Page
 from PIL import Image
@@ -104,7 +105,7 @@ def browser(tmp_path_factory):
 @pytest.fixture
 def make_page(make_server, workflows, browser):
     def make(**settings: object) -> Page:
-        server = make_server(workflows_dir=workflows, **settings)
+        server = make_server(**{"workflows_dir": workflows} | settings)
         return Page(browser, server.url)
 
     return make
@@ -274,6 +275,54 @@ class TestMakingAPicture:
         assert rolled != seed
         page.run()
         page.wait_until(lambda: f"seed {rolled}" in page.text("result-facts"))
+
+
+class TestMedia:
+    @pytest.fixture
+    def media_page(self, make_page, tmp_path):
+        graphs = {
+            "film": (
+                '[files.video]\nnode = "1"\nmedia = "video"\ndescription = "A video."\n',
+                {
+                    "1": {"class_type": "LoadVideo", "inputs": {"file": "a.mp4"}},
+                    "2": {"class_type": "GetVideoComponents", "inputs": {"video": ["1", 0]}},
+                    "3": {"class_type": "PreviewAny", "inputs": {"source": ["2", 2]}},
+                    "4": {
+                        "class_type": "SaveWEBM",
+                        "inputs": {
+                            "images": ["2", 0],
+                            "filename_prefix": "film",
+                            "codec": "vp9",
+                            "fps": 8.0,
+                            "crf": 32.0,
+                        },
+                    },
+                },
+            ),
+        }
+        folder = tmp_path / "media-workflows"
+        for name, (inputs, graph) in graphs.items():
+            (folder / name).mkdir(parents=True)
+            head = f'title = "{name.title()}"\ndescription = "Media."\nversion = "1"\n'
+            (folder / name / "manifest.toml").write_text(head + inputs)
+            (folder / name / "graph.json").write_text(json.dumps(graph))
+        return make_page(workflows_dir=folder)
+
+    def test_video_goes_in_and_a_player_and_a_text_come_out(self, media_page, tmp_path):
+        page = media_page.open()
+        page.wait_until(lambda: "Choose a file for" in page.text("run-hint"))
+        clip = tmp_path / "clip.mp4"
+        clip.write_bytes(video(width=128, height=96))
+        page.find("#file-video").send_keys(str(clip))
+        page.wait_until(lambda: page.text("run-hint") == "")
+        assert "clip.mp4" in page.text("extra-files")
+        page.run()
+        page.wait_until(lambda: page.shown("result-media"))
+        assert page.text("result-media") == "8.0"
+        loaded = "const v = document.querySelector('#result-media video'); return v.videoWidth"
+        page.wait_until(lambda: page.js(loaded) == 128)
+        assert "film-4.webm" in page.text("result-actions")
+        assert not Axe().run(page.driver)["violations"]
 
 
 class TestSettings:

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpcore
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -21,6 +22,7 @@ from handler.settings import Settings
 @pytest.fixture(scope="session")
 def encode():
     """Writes an image file from pixels, or from a Pillow image, and returns its bytes."""
+    pillow_heif.register_heif_opener()
 
     def write(image, image_format="PNG", **options):
         buffer = io.BytesIO()

@@ -56,6 +56,8 @@ def png_file(width, height, *chunks, depth=8, colour_type=2, rows=b""):
         ("JPEG", {"quality": 95}, 25),
         ("JPEG", {"quality": 95, "progressive": True}, 25),
         ("AVIF", {"quality": 95}, 25),
+        ("HEIF", {"quality": 95}, 25),
+        ("MPO", {"quality": 95}, 25),
     ],
 )
 def test_a_photo_of_each_format_becomes_rgb(encode, pixels, image_format, options, tolerance):
@@ -67,6 +69,17 @@ def test_the_first_frame_of_an_animation_is_taken(encode):
     for image_format in ("GIF", "WEBP", "PNG", "TIFF", "AVIF"):
         data = encode(red, image_format, save_all=True, append_images=[blue])
         assert close_to(decode(data)[0, 0], (255, 0, 0), 3), image_format
+
+
+def test_the_first_picture_of_an_mpo_file_is_taken(encode):
+    red, blue = Image.new("RGB", (16, 16), "red"), Image.new("RGB", (16, 16), "blue")
+    data = encode(red, "MPO", save_all=True, append_images=[blue])
+    assert close_to(decode(data)[0, 0], (255, 0, 0), 3)
+
+
+def test_a_heic_photo_with_transparency_keeps_it(encode):
+    pixels = decode(encode(Image.new("RGBA", (16, 16), (250, 20, 60, 77)), "HEIF", quality=100))
+    assert close_to(pixels[0, 0], (250, 20, 60, 77), 6)
 
 
 def test_formats_that_are_not_listed_are_refused_and_the_listed_named(encode, pixels):
@@ -236,8 +249,10 @@ def test_the_orientation_of_the_camera_is_applied(encode, pixels, orientation):
         ("WEBP", {"lossless": True}, 0),
         ("JPEG", {"quality": 95}, 25),
         ("AVIF", {"quality": 95}, 25),
+        ("HEIF", {"quality": 95}, 25),
+        ("MPO", {"quality": 95}, 25),
     ):
-        data = encode(pixels, image_format, exif=exif, **options)
+        data = encode(pixels, image_format, exif=exif.tobytes(), **options)
         assert close_to(decode(data), UPRIGHT[orientation](pixels), tolerance), image_format
 
 

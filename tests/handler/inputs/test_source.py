@@ -16,6 +16,7 @@ from handler.inputs.source import (
     parse_http_url,
     parse_source,
 )
+from handler.inputs.wanted import Wanted
 
 LIMIT = 10_000
 hosts = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?(\.[a-z]{2,5}){0,2}", fullmatch=True)
@@ -24,7 +25,7 @@ some_bytes = st.binary(min_size=1, max_size=200)
 
 
 def parse(text, max_bytes=LIMIT):
-    return parse_source("photo", text, max_bytes=max_bytes)
+    return parse_source(Wanted("photo", max_bytes), text)
 
 
 def parse_or_error(text):

@@ -10,6 +10,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from media_support import sound
 from PIL import Image
 
 from handler.contract.answer import answer_of
@@ -326,3 +327,42 @@ class TestKeyOfComfyOrg:
     def test_without_one_nodes_get_none(self, taking, dot):
         told = failed(taking.answer(theirs(self.GRAPH, dot)), "node_failed")
         assert "the key None" in told.error.message
+
+
+class TestMedia:
+    def test_sound_goes_in_by_the_name_in_the_graph_and_comes_back(self, taking):
+        tone = base64.b64encode(sound(seconds=0.5)).decode()
+        graph = {
+            "1": node("LoadAudio", audio="tone.wav"),
+            "2": node("SaveAudio", audio=["1", 0], filename_prefix="audio/out"),
+        }
+        files = {"workflow": graph, "files": {"tone.wav": tone}}
+        (output,) = succeeded(taking.answer({"input": files})).outputs
+        assert (output.kind, output.filename) == ("audio", "out_00001_.flac")
+        assert output.duration == pytest.approx(0.5, abs=0.05)
+        images = {"workflow": graph, "images": [{"name": "tone.wav", "image": tone}]}
+        (found,) = answer_of(taking.answer({"input": images}))["images"]
+        assert found["filename"] == "out_00001_.flac"
+        assert base64.b64decode(found["data"]).startswith(b"fLaC")
+
+    def test_file_that_is_missing_is_named(self, taking):
+        graph = {
+            "1": node("LoadAudio", audio="tone.wav"),
+            "2": node("SaveAudio", audio=["1", 0], filename_prefix="out"),
+        }
+        missing = taking.answer({"input": {"workflow": graph, "files": {}}})
+        assert '"tone.wav"' in failed(missing, "invalid_parameter").error.message
+
+    def test_texts_come_back_beside_the_images(self, taking, dot):
+        graph = inverting(
+            ("4", node("GetImageSize", image=["1", 0])), ("5", node("PreviewAny", source=["4", 0]))
+        )
+        answer = answer_of(taking.answer(theirs(graph, dot)))
+        assert len(answer["images"]) == 1
+        assert answer["texts"] == ["64"]
+        alone = {name: graph[name] for name in ("1", "4", "5")}
+        assert answer_of(taking.answer(theirs(alone, dot))) == {
+            "status": "success_no_images",
+            "images": [],
+            "texts": ["64"],
+        }

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
+from media_support import sound, video
 from PIL import Image
 
-from comfyui_runtime.run.outputs import FileOutput, ImageOutput
+from comfyui_runtime.run.outputs import FileOutput, ImageOutput, TextOutput
 from comfyui_runtime.workflow.images import PixelImage
 from handler.contract.errors import OutputError
 from handler.contract.event import Output
+from handler.contract.response import MAX_TEXT_BYTES
 from handler.job.encode import EncodedFile, encode
 
 IMAGES = st_numpy.arrays(
@@ -197,6 +199,49 @@ def test_the_content_type_of_a_file_follows_from_its_name(name, content_type, ex
     assert taken(name, b"content") == EncodedFile(
         "9", b"content", content_type, extension, None, None
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.png", "image"),
+        ("a.webm", "video"),
+        ("a.flac", "audio"),
+        ("a.txt", "text"),
+        ("a.glb", "3d"),
+        ("a.ply", "3d"),
+        ("a.latent", "file"),
+        ("a.json", "file"),
+    ],
+)
+def test_the_kind_of_a_file_follows_from_its_name(name, kind):
+    assert taken(name, b"content").kind == kind
+
+
+def test_a_video_and_a_sound_say_what_they_are():
+    clip = taken("a.mp4", video(frames=16, rate=8))
+    assert (clip.width, clip.height, clip.frame_rate) == (64, 48, 8)
+    assert clip.duration == pytest.approx(2, abs=0.13)
+    tone = taken("a.wav", sound(seconds=0.5))
+    assert (tone.width, tone.duration, tone.sample_rate) == (None, pytest.approx(0.5), 16_000)
+
+
+def test_a_text_is_held_by_the_response_up_to_a_limit():
+    short, long = (
+        encode(TextOutput("9", "x" * size), Output(), {})
+        for size in (MAX_TEXT_BYTES, MAX_TEXT_BYTES + 1)
+    )
+    assert (short.kind, short.text) == ("text", "x" * MAX_TEXT_BYTES)
+    assert (long.kind, long.text, long.extension) == ("text", None, "txt")
+
+
+def test_a_file_on_the_disk_has_the_size_hash_and_dimensions_of_its_content(tmp_path):
+    data = video()
+    path = tmp_path / "made"
+    path.write_bytes(data)
+    on_disk, in_memory = taken("a.mp4", path), taken("a.mp4", data)
+    assert on_disk.sha256 == in_memory.sha256
+    assert (on_disk.size, on_disk.width) == (len(data), 64)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.gif", "a.webp", "a.avif"])

@@ -69,7 +69,7 @@ def test_class_that_reaches_further_is_refused_unless_it_is_named_in_full(policy
 
 @pytest.mark.parametrize(
     "class_type",
-    ["VHS_LoadVideoPath", "KY_Eval_Python", "LoadImagesFromFolderKJ", "LoadImageFromUrl"],
+    ["VHS_LoadImagesPath", "KY_Eval_Python", "LoadImagesFromFolderKJ", "LoadImageFromUrl"],
 )
 def test_classes_of_packs_that_reach_further_are_refused_by_their_names(policy, class_type):
     assert any(why in refused(policy(), graph(class_type)).message for why in PACK_CLASSES.values())
