@@ -17,7 +17,15 @@ from bench.scale import FULL, QUICK
 from comfyui_runtime.in_process.comfy import read_source
 from handler.settings import load_settings
 
-MEASUREMENTS = ("cold_start", "per_job", "encoding", "between_jobs", "flatness", "checkpoint")
+MEASUREMENTS = (
+    "cold_start",
+    "per_job",
+    "encoding",
+    "between_jobs",
+    "flatness",
+    "models",
+    "checkpoint",
+)
 _ROWS = TypeAdapter(list[Row])
 
 

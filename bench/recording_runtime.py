@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from comfyui_runtime.run.cancellation import Cancellation
     from comfyui_runtime.run.progress import OnProgress
-    from comfyui_runtime.run.runtime import RunResult, Runtime
+    from comfyui_runtime.run.runtime import LoadedModels, RunResult, Runtime
     from comfyui_runtime.workflow.patch import PatchedGraph
 
 
@@ -33,6 +33,11 @@ class RecordingRuntime:
     def busy_seconds(self) -> float:
         """The same as of the other runtime."""
         return self._runtime.busy_seconds
+
+    @property
+    def loaded_models(self) -> LoadedModels | None:
+        """The same as of the other runtime."""
+        return self._runtime.loaded_models
 
     def node_classes(self) -> frozenset[str] | None:
         """As the other runtime says."""

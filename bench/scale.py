@@ -16,6 +16,7 @@ class Scale:
         overlapped_jobs: Jobs submitted at once.
         hold_seconds: Seconds that each of those takes to fetch, to run, and to store.
         flat_jobs: Jobs in one process, to find what grows.
+        model_width: Width of the diffusion models that jobs use in turn; 60 MB each at 1024.
         checkpoint_bytes: Size of the model file that is read.
     """
 
@@ -25,6 +26,7 @@ class Scale:
     overlapped_jobs: int = 50
     hold_seconds: float = 0.5
     flat_jobs: int = 1000
+    model_width: int = 1024
     checkpoint_bytes: int = 2 * 1024**3
 
 
@@ -36,5 +38,6 @@ QUICK = Scale(
     overlapped_jobs=4,
     hold_seconds=0.1,
     flat_jobs=20,
+    model_width=128,
     checkpoint_bytes=32 * 1024**2,
 )

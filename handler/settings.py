@@ -75,6 +75,12 @@ class Settings(BaseSettings):
     """How much of the models stays in VRAM; auto lets ComfyUI decide."""
     cache_lru: int = Field(0, ge=0, validation_alias=_env("COMFYUI_CACHE_LRU"))
     """Node outputs kept from job to job, counted in nodes; 0 keeps those of the last graph."""
+    cache_models: bool = Field(True, validation_alias=_env("COMFYUI_CACHE_MODELS"))
+    """Whether models stay loaded for later jobs with other workflows, while memory allows."""
+    cache_ram_headroom: float | None = Field(
+        None, ge=0, validation_alias=_env("COMFYUI_CACHE_RAM_HEADROOM_GIB")
+    )
+    """GiB of RAM that kept models leave free; if unset, a tenth of all of it, 2 to 10."""
     comfyui_args: str = Field("", validation_alias=_env("COMFYUI_ARGS"))
     """Further options of ComfyUI's command line, such as --fp32-vae."""
     api_nodes: bool | None = Field(None, validation_alias=_env("COMFYUI_API_NODES"))

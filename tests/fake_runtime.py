@@ -18,9 +18,9 @@ import numpy as np
 from comfyui_runtime.errors import ServiceError, WorkerBrokenError
 from comfyui_runtime.run.cancellation import Cancellation
 from comfyui_runtime.run.outputs import ImageOutput, Output
-from comfyui_runtime.run.picture_nodes import PICTURE_OUTPUTS
+from comfyui_runtime.run.picture_nodes import takes_pictures
 from comfyui_runtime.run.progress import OnProgress, Progress
-from comfyui_runtime.run.runtime import RunResult
+from comfyui_runtime.run.runtime import LoadedModels, RunResult
 from comfyui_runtime.workflow.images import PixelImage
 from comfyui_runtime.workflow.patch import PatchedGraph
 
@@ -31,9 +31,7 @@ def inverted_images(patched: PatchedGraph) -> tuple[Output, ...]:
     """For each node that saves pictures, the graph's first input image inverted, or a grey one."""
     image = next(iter(patched.images.values()), None)
     picture = GREY if image is None else PixelImage(255 - image.pixels)
-    savers = [
-        id_ for id_, node in patched.graph.nodes.items() if node.class_type in PICTURE_OUTPUTS
-    ]
+    savers = [id_ for id_, node in patched.graph.nodes.items() if takes_pictures(node)]
     return tuple(ImageOutput(node_id, picture) for node_id in savers)
 
 
@@ -50,6 +48,7 @@ class FakeRuntime:
         gate: Runs wait for it; open unless a test clears it.
         runs: The graphs of the runs that have started, in order.
         cached_nodes: What each result says of ComfyUI's cache.
+        loaded_models: The models that it says it keeps.
     """
 
     def __init__(
@@ -72,6 +71,7 @@ class FakeRuntime:
         self.gate.set()
         self.runs: list[PatchedGraph] = []
         self.cached_nodes: tuple[str, ...] = ()
+        self.loaded_models: LoadedModels | None = LoadedModels()
         self._broken = False
         self._busy_seconds = 0.0
         self._queue: deque[object] = deque()

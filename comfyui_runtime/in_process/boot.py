@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from comfyui_runtime.errors import BootError
 from comfyui_runtime.in_process import comfy
 from comfyui_runtime.in_process.comfy import pictures
+from comfyui_runtime.in_process.ram import available_ram, total_ram
 from comfyui_runtime.in_process.runtime import InProcessRuntime
 from comfyui_runtime.in_process.scratch import make_scratch
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from comfyui_runtime.in_process.options import BootOptions
 
 log = logging.getLogger(__name__)
+
+_HEADROOM = (2 * 1024**3, 10 * 1024**3)  # ComfyUI's own bounds
 
 _booted = threading.Lock()
 
@@ -145,7 +148,7 @@ def _boot(options: BootOptions, scratch: Path) -> tuple[InProcessRuntime, BootRe
             comfy.add_model_dirs(options.base_dir, options.model_dirs)
     finally:
         runner.close()
-    executor = comfy.make_executor(events, options.cache_lru)
+    executor = comfy.make_executor(events, options.cache_lru, _memory(options))
     runtime = InProcessRuntime(
         events, executor, scratch, options.stop_grace, exit_when_stuck=options.exit_when_stuck
     )
@@ -159,6 +162,16 @@ def _boot(options: BootOptions, scratch: Path) -> tuple[InProcessRuntime, BootRe
         torch_version=torch_version,
     )
     return runtime, report
+
+
+def _memory(options: BootOptions) -> comfy.Memory | None:
+    if not options.cache_models:
+        return None
+    headroom = options.cache_ram_headroom
+    if headroom is None:
+        least, most = _HEADROOM
+        headroom = min(most, max(least, total_ram() // 10))
+    return comfy.Memory(available_ram, headroom)
 
 
 def _prepare_core_nodes(

@@ -23,6 +23,9 @@ class BootOptions:
         vram_mode: How much of the models stays in VRAM; ``auto`` lets ComfyUI decide.
         cache_lru: Node outputs kept from job to job, counted in nodes; 0 keeps those of the
             last graph that ran.
+        cache_models: Whether what loaders made is kept from graph to graph while memory allows.
+        cache_ram_headroom: Bytes of RAM that kept models leave free; ``None`` for a tenth of all
+            of it, at least 2 and at most 10 GiB.
         previews: Whether samplers send a preview picture with each step.
         api_nodes: Whether to load the node classes that call paid third-party services.
         stop_grace: Seconds that a node has to stop when told to, before the worker counts as
@@ -40,6 +43,8 @@ class BootOptions:
     device: Literal["cuda", "cpu"] = "cuda"
     vram_mode: VramMode = "auto"
     cache_lru: int = 0
+    cache_models: bool = True
+    cache_ram_headroom: int | None = None
     previews: bool = False
     api_nodes: bool = False
     stop_grace: float = 30.0

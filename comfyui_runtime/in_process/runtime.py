@@ -26,7 +26,7 @@ from comfyui_runtime.in_process.watchdog import Watchdog
 from comfyui_runtime.run.inputs import place_files
 from comfyui_runtime.run.outputs import clear_scratch, collect_outputs, read_scratch_file
 from comfyui_runtime.run.picture_nodes import MASK_LOADER, with_picture_nodes
-from comfyui_runtime.run.runtime import RunResult, extra_data
+from comfyui_runtime.run.runtime import LoadedModels, RunResult, extra_data
 from comfyui_runtime.workflow.graph import Node
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class InProcessRuntime:
         self._watch: InProcessWatch | None = None
         self._watchdog = Watchdog(enabled=exit_when_stuck)
         self._broken = False
+        self._loaded_models = LoadedModels()
         self._model_check = ModelCheck()
         self._thread = DeviceThread(comfy.free_memory)
         comfy.install_progress_hook(self._on_step)
@@ -89,6 +90,11 @@ class InProcessRuntime:
     def busy_seconds(self) -> float:
         """Seconds that the device's thread has worked so far, including the current run."""
         return self._thread.busy_seconds
+
+    @property
+    def loaded_models(self) -> LoadedModels:
+        """The models kept after the last run."""
+        return self._loaded_models
 
     def run(
         self,
@@ -107,7 +113,7 @@ class InProcessRuntime:
         Raises:
             GraphError: The graph is not valid; nothing was run.
             ModelError: A model file is missing or cannot be what its name says.
-            OutOfMemoryError: The device's memory ran out. Models were unloaded.
+            OutOfMemoryError: The device's or the machine's memory ran out. Models were unloaded.
             NodeError: A node raised an exception.
             CancelledError: The run was cancelled.
             DeadlineError: The time limit was reached.
@@ -213,8 +219,11 @@ class InProcessRuntime:
             self._watch = None
             mend_descriptors()
             clear_scratch(self._scratch)
+            if watch.out_of_ram:
+                self._executor.clear()
             if watch.out_of_memory:
-                comfy.free_memory()
+                comfy.unload_models()
+            self._loaded_models = self._executor.loaded_models
         return RunResult(
             outputs=outputs,
             cached_nodes=tuple(watch.cached_nodes),

@@ -24,7 +24,7 @@ from comfyui_runtime.remote.wait import ServerRun, wait_for_end
 from comfyui_runtime.run.check import check_nodes, raise_refusal
 from comfyui_runtime.run.messages import first_refusal, last_event
 from comfyui_runtime.run.outputs import FileOutput, ImageOutput, Output, collect_outputs, in_order
-from comfyui_runtime.run.picture_nodes import MASK_LOADER, PICTURE_OUTPUTS, with_picture_nodes
+from comfyui_runtime.run.picture_nodes import MASK_LOADER, takes_pictures, with_picture_nodes
 from comfyui_runtime.run.runtime import RunResult, extra_data
 from comfyui_runtime.run.watch import RunWatch
 from comfyui_runtime.workflow.graph import Node
@@ -67,6 +67,11 @@ class ServerRuntime:
     def busy_seconds(self) -> float:
         """Seconds that the server took for the runs that have ended."""
         return self._busy_seconds
+
+    @property
+    def loaded_models(self) -> None:
+        """Nothing: a server does not tell what it keeps."""
+        return
 
     def node_classes(self) -> None:
         """Return nothing: a server tells its classes only with all their inputs, in megabytes."""
@@ -196,9 +201,7 @@ def _outputs(record: RunRecord, graph: Graph, client: ServerClient) -> tuple[Out
 
 def _as_picture(output: Output, graph: Graph) -> Output:
     node = graph.nodes.get(output.node_id)
-    if not isinstance(output, FileOutput) or node is None:
-        return output
-    if node.class_type not in PICTURE_OUTPUTS:
+    if not isinstance(output, FileOutput) or node is None or not takes_pictures(node):
         return output
     file = BytesIO(output.data) if isinstance(output.data, bytes) else output.data
     try:

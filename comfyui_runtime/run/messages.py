@@ -15,8 +15,24 @@ if TYPE_CHECKING:
 
     from comfyui_runtime.workflow.graph import NodeId
 
-# The exceptions by which memory runs out; the name of torch's own changed with its 2.5.
-_OUT_OF_MEMORY = frozenset({"torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError", "MemoryError"})
+# Exceptions that mean nothing else, whichever library's they are: torch's own changed its module
+# with 2.5, and numpy's is _ArrayMemoryError.
+_OUT_OF_MEMORY = frozenset({"OutOfMemoryError", "MemoryError", "_ArrayMemoryError"})
+_OUT_OF_RAM = frozenset({"MemoryError", "_ArrayMemoryError"})
+# Exceptions that may mean it; their text tells.
+_MAYBE_OUT_OF_MEMORY = frozenset(
+    {"RuntimeError", "AcceleratorError", "OSError", "SafetensorError", "RuntimeException"}
+)
+_RAM_TEXTS = (
+    "defaultcpuallocator",  # torch's allocator on the CPU
+    "cannot allocate memory",  # the operating system's words
+)
+_DEVICE_TEXTS = (
+    "out of memory",  # CUDA, HIP, MPS, XPU
+    "cublas_status_alloc_failed",
+    "failed to allocate memory",  # onnxruntime
+    "ran out of memory on your gpu",  # added by ComfyUI where its is_oom() says so
+)
 
 
 @dataclass(frozen=True)
@@ -59,8 +75,27 @@ class NodeFailed:
 
     @property
     def out_of_memory(self) -> bool:
-        """Whether the device's or the process's memory ran out."""
-        return self.exception in _OUT_OF_MEMORY
+        """Whether the device's or the machine's memory ran out."""
+        return (
+            self._kind in _OUT_OF_MEMORY
+            or self.out_of_ram
+            or (self._kind in _MAYBE_OUT_OF_MEMORY and self._says(_DEVICE_TEXTS))
+        )
+
+    @property
+    def out_of_ram(self) -> bool:
+        """Whether it was the machine's memory that ran out, rather than the device's."""
+        return self._kind in _OUT_OF_RAM or (
+            self._kind in _MAYBE_OUT_OF_MEMORY and self._says(_RAM_TEXTS)
+        )
+
+    @property
+    def _kind(self) -> str:
+        return self.exception.rpartition(".")[2]
+
+    def _says(self, texts: tuple[str, ...]) -> bool:
+        text = self.text.lower()
+        return any(part in text for part in texts)
 
 
 @dataclass(frozen=True)

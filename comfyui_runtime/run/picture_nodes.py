@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from comfyui_runtime.workflow.images import PixelImage
     from comfyui_runtime.workflow.patch import PatchedGraph
 
-PICTURE_OUTPUTS = frozenset({"SaveImage", "PreviewImage"})
+PICTURE_OUTPUTS = frozenset({"SaveImage", "SaveImageAdvanced", "PreviewImage"})
 MASK_LOADER = "LoadImageMask"
+# What SaveImageAdvanced is asked for where it does as SaveImage does; anything else (16 bits,
+# OpenEXR) is more than 8-bit pixels can hold, and comes as the file that the node writes.
+_PLAIN_PNG = {"format": "png", "format.bit_depth": "8-bit", "format.input_color_space": "sRGB"}
 _RUN_MARK = "run_id"
 
 
@@ -52,6 +55,15 @@ def with_picture_nodes(patched: PatchedGraph, run_id: str, pictures: PictureNode
     return graph
 
 
+def takes_pictures(node: Node) -> bool:
+    """Say whether a node's pictures are taken as pixels, rather than as files."""
+    return (
+        node.class_type in PICTURE_OUTPUTS
+        and "images" in node.inputs
+        and all(node.inputs.get(name, value) == value for name, value in _PLAIN_PNG.items())
+    )
+
+
 def _replacement(
     node_id: NodeId, node: Node, patched: PatchedGraph, pictures: PictureNodes
 ) -> Node:
@@ -59,6 +71,4 @@ def _replacement(
         return pictures.input_node(node, patched.images[node_id])
     if node_id in patched.files:
         return pictures.file_node(node, patched.files[node_id])
-    if node.class_type in PICTURE_OUTPUTS and "images" in node.inputs:
-        return pictures.output_node(node)
-    return node
+    return pictures.output_node(node) if takes_pictures(node) else node

@@ -44,6 +44,21 @@ class RunResult:
                 output.discard()
 
 
+@dataclass(frozen=True)
+class LoadedModels:
+    """The models that are kept for later runs.
+
+    Attributes:
+        count: Models, text encoders, VAEs and the like; what shares its weights counts once.
+        ram_bytes: What they take of the machine's memory.
+        device_bytes: What they take of the device's memory; 0 where graphs run on the CPU.
+    """
+
+    count: int = 0
+    ram_bytes: int = 0
+    device_bytes: int = 0
+
+
 class Runtime(Protocol):
     """Something that runs graphs: ComfyUI in this process, or a ComfyUI server elsewhere."""
 
@@ -80,6 +95,11 @@ class Runtime(Protocol):
     @property
     def busy_seconds(self) -> float:
         """Seconds that the device has worked so far."""
+        ...
+
+    @property
+    def loaded_models(self) -> LoadedModels | None:
+        """The models kept after the last run, or ``None`` where they are elsewhere."""
         ...
 
 

@@ -26,6 +26,7 @@ class RunWatch:
         cached_nodes: Nodes whose outputs were kept from an earlier run.
         node_seconds: Seconds that each executed node took.
         out_of_memory: Whether the run failed because memory ran out.
+        out_of_ram: Whether that was the machine's memory, rather than the device's.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class RunWatch:
         self.cached_nodes: list[NodeId] = []
         self.node_seconds: dict[NodeId, float] = {}
         self.out_of_memory = False
+        self.out_of_ram = False
 
     def on_event(self, event: RunEvent) -> None:
         """Take an event."""
@@ -88,7 +90,7 @@ class RunWatch:
             last_event: How the executor says that the run ended.
 
         Raises:
-            OutOfMemoryError: The device ran out of memory.
+            OutOfMemoryError: The device or the machine ran out of memory.
             NodeError: A node raised an exception, or blocked its output.
             NodeInterruptedError: A node interrupted the run.
             ServiceError: The run was cancelled or timed out.
@@ -136,6 +138,13 @@ class RunWatch:
         place, details = self._place(failure.node_id, failure.class_type)
         if failure.out_of_memory:
             self.out_of_memory = True
+            self.out_of_ram = failure.out_of_ram
+            if self.out_of_ram:
+                return OutOfMemoryError(
+                    f"The machine ran out of memory (RAM) in {place}. Ask for fewer pixels, give "
+                    "the worker more memory, or raise COMFYUI_CACHE_RAM_HEADROOM_GIB.",
+                    **details,
+                )
             return OutOfMemoryError(
                 f"The device ran out of memory in {place}. Ask for fewer pixels, use a GPU with "
                 "more memory, or set COMFYUI_VRAM_MODE=low.",

@@ -94,3 +94,15 @@ class _LiveCollector:
         yield GaugeMetricFamily(
             "comfyui_ready", "Whether jobs can be run (0, 1).", self._jobs.stage == "running"
         )
+        if load.models is not None:
+            yield GaugeMetricFamily(
+                "comfyui_models_kept", "Models kept after the last job.", load.models.count
+            )
+            yield GaugeMetricFamily(
+                "comfyui_models_ram_bytes", "Memory that they take.", load.models.ram_bytes
+            )
+            yield GaugeMetricFamily(
+                "comfyui_models_device_bytes",
+                "Memory of the device that they take.",
+                load.models.device_bytes,
+            )

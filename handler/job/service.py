@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from comfyui_runtime.errors import ServiceError
+from comfyui_runtime.run.runtime import LoadedModels
 from comfyui_runtime.workflow.manifest import workflow_names
 from handler.contract.errors import BootingError, OverloadedError, ShuttingDownError
 from handler.contract.event import without_secrets
@@ -61,12 +62,14 @@ class Load:
         running: Jobs under way: fetched, on the device, or stored.
         busy_seconds: Seconds that the device has worked since the start.
         uptime: Seconds since ComfyUI was started; 0 before that.
+        models: The models kept after the last job; ``None`` where they are elsewhere.
     """
 
     waiting: int
     running: int
     busy_seconds: float
     uptime: float
+    models: LoadedModels | None
 
 
 class JobService:
@@ -118,6 +121,7 @@ class JobService:
             running=len(jobs) - queued,
             busy_seconds=pool.function.runtime.busy_seconds if pool else 0.0,
             uptime=time.monotonic() - self._booted_at if pool else 0.0,
+            models=pool.function.runtime.loaded_models if pool else LoadedModels(),
         )
 
     def observe(self, observer: JobObserver) -> None:

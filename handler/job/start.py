@@ -120,6 +120,7 @@ def _log(report: BootReport) -> None:
 
 def boot_options(settings: Settings) -> BootOptions:
     """Return what the settings say about ComfyUI."""
+    headroom = settings.cache_ram_headroom
     return BootOptions(
         comfyui_dir=settings.comfyui_dir,
         base_dir=settings.comfyui_base_dir,
@@ -127,6 +128,8 @@ def boot_options(settings: Settings) -> BootOptions:
         device=settings.device,
         vram_mode=settings.vram_mode,
         cache_lru=settings.cache_lru,
+        cache_models=settings.cache_models,
+        cache_ram_headroom=None if headroom is None else round(headroom * 1024**3),
         previews=bool(settings.previews),
         api_nodes=settings.loads_api_nodes,
         stop_grace=settings.stop_grace,

@@ -33,6 +33,7 @@ from comfyui_runtime.in_process.comfy.device import (
     device_name,
     free_memory,
     import_torch,
+    unload_models,
 )
 from comfyui_runtime.in_process.comfy.execution import (
     Executor,
@@ -50,6 +51,7 @@ from comfyui_runtime.in_process.comfy.folders import (
     node_pack_paths,
     set_folders,
 )
+from comfyui_runtime.in_process.comfy.kept_models import Memory
 from comfyui_runtime.in_process.comfy.node_files import (
     LoopRunner,
     index_core_nodes,
@@ -66,6 +68,7 @@ from comfyui_runtime.in_process.comfy.source import Source, check_source, read_s
 __all__ = [
     "Executor",
     "LoopRunner",
+    "Memory",
     "RunEvents",
     "Source",
     "add_model_dirs",
@@ -105,5 +108,6 @@ __all__ = [
     "register_nodes",
     "run_prestartup_script",
     "set_folders",
+    "unload_models",
     "validate",
 ]

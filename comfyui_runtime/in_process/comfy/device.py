@@ -32,6 +32,12 @@ def free_memory() -> None:
     importlib.import_module("comfy.model_management").soft_empty_cache()
 
 
+def unload_models() -> None:
+    """Take every model off the device: releases know only some forms of out-of-memory as one."""
+    importlib.import_module("comfy.model_management").unload_all_models()
+    free_memory()
+
+
 def device_name() -> str:
     """Return the name of the device that graphs run on."""
     management = importlib.import_module("comfy.model_management")

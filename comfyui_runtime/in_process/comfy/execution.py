@@ -7,7 +7,9 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from comfyui_runtime.in_process.comfy.kept_models import KeptModels, Memory, ModelKeepingCache
 from comfyui_runtime.run.messages import first_refusal, last_event
+from comfyui_runtime.run.runtime import LoadedModels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,10 +68,21 @@ class Executor:
 
     Args:
         executor: ComfyUI's own.
+        memory: The memory that models of earlier runs may fill; ``None`` keeps no more than
+            ComfyUI's own cache does.
     """
 
-    def __init__(self, executor: Any) -> None:  # noqa: ANN401 - a ComfyUI class
+    def __init__(
+        self,
+        executor: Any,  # noqa: ANN401 - a ComfyUI class
+        memory: Memory | None,
+    ) -> None:
         self._executor = executor
+        self._cache = executor.caches.outputs
+        self._kept = None if memory is None else KeptModels(memory)
+        if self._kept is not None:
+            executor.caches.outputs = ModelKeepingCache(self._cache, self._kept)
+            executor.caches.all = [executor.caches.outputs, executor.caches.objects]
 
     def run(
         self,
@@ -84,7 +97,11 @@ class Executor:
             extra_data: See :func:`comfyui_runtime.run.runtime.extra_data`.
         """
         data = {**(extra_data or {}), "client_id": _CLIENT_ID}
-        self._executor.execute(prompt, run_id, data, outputs_to_run)
+        try:
+            self._executor.execute(prompt, run_id, data, outputs_to_run)
+        finally:
+            if self._kept is not None:
+                self._kept.take_from(self._cache)
         return last_event(self._executor.status_messages)
 
     @property
@@ -93,18 +110,33 @@ class Executor:
         outputs: dict[NodeId, dict[str, Any]] = self._executor.history_result["outputs"]
         return outputs
 
+    @property
+    def loaded_models(self) -> LoadedModels:
+        """The models that are kept for later runs."""
+        return LoadedModels() if self._kept is None else self._kept.loaded
 
-def make_executor(server: RunEvents, cache_lru: int) -> Executor:
+    def clear(self) -> None:
+        """Drop every output and every node object that was kept."""
+        if self._kept is not None:
+            self._kept.clear()
+        for cache in (self._cache, self._executor.caches.objects):
+            cache.cache.clear()
+            cache.subcaches.clear()
+
+
+def make_executor(server: RunEvents, cache_lru: int, memory: Memory | None = None) -> Executor:
     """Build an executor.
 
     Args:
         cache_lru: Node outputs to keep, counted in nodes; 0 keeps those of the last prompt.
+        memory: The memory that models of earlier prompts may fill; ``None`` keeps those of the
+            last prompt.
     """
     execution = importlib.import_module("execution")
     kind = execution.CacheType.LRU if cache_lru else execution.CacheType.CLASSIC
     # Each release reads the sizes that it knows.
     sizes = {"lru": cache_lru, "ram": 0, "ram_inactive": 0}
-    return Executor(execution.PromptExecutor(server, cache_type=kind, cache_args=sizes))
+    return Executor(execution.PromptExecutor(server, cache_type=kind, cache_args=sizes), memory)
 
 
 def validate(prompt_id: str, prompt: dict[str, Any]) -> tuple[Refusal | None, list[NodeId]]:

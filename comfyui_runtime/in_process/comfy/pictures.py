@@ -1,7 +1,8 @@
 """Pictures in and out of a graph without files: no PNG is decoded or encoded on the device's time.
 
 The runtime puts these nodes in place of a workflow's ``LoadImage``, ``LoadImageMask``,
-``SaveImage`` and ``PreviewImage``; a workflow itself names ComfyUI's own classes.
+``SaveImage``, ``SaveImageAdvanced`` and ``PreviewImage``; a workflow itself names ComfyUI's own
+classes.
 
 Pixels are converted by numpy, in the calling thread: torch spreads these operations over all cores,
 and where another process keeps one of them busy, its threads wait for each other (seen: 2 ms
@@ -102,9 +103,12 @@ class MaskInput:
 
 
 class ImageOutput:
-    """Takes the result as pixels; the handler encodes it."""
+    """Takes the result as pixels, which the handler encodes, and passes the batch on.
 
-    RETURN_TYPES: ClassVar[tuple[str, ...]] = ()
+    ``SaveImage`` returns what it saves since ComfyUI 0.26, and graphs link to it.
+    """
+
+    RETURN_TYPES: ClassVar = ("IMAGE",)
     FUNCTION: ClassVar = "take"
     CATEGORY: ClassVar = "image"
     OUTPUT_NODE: ClassVar = True
@@ -115,7 +119,7 @@ class ImageOutput:
         return {"required": {"images": ("IMAGE", {})}}
 
     def take(self, images: Any) -> dict[str, Any]:  # noqa: ANN401 - a torch tensor
-        """Return the batch, float (batch, height, width, channels) from 0 to 1, as pixels.
+        """Return the batch, float (batch, height, width, channels) from 0 to 1, and its pixels.
 
         Raises:
             ValueError: A value is not finite, which would come out as a black picture.
@@ -128,7 +132,8 @@ class ImageOutput:
                 "model overflowed: run them in a wider type (ComfyUI's --fp32-vae), or check the "
                 "model file."
             )
-        return {"ui": {UI_KEY: [PixelImage(pixels) for pixels in _to_pixels(values)]}}
+        taken = [PixelImage(pixels) for pixels in _to_pixels(values)]
+        return {"ui": {UI_KEY: taken}, "result": (images,)}
 
 
 def _to_floats(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

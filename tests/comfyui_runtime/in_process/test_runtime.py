@@ -172,9 +172,20 @@ def test_node_exception_names_the_node_and_the_next_job_runs(runtime, photo):
     assert_next_job_runs(runtime, photo)
 
 
-def test_out_of_memory_is_told_apart_and_the_next_job_runs(runtime, photo):
-    with pytest.raises(OutOfMemoryError) as caught:
-        run(runtime, chain(photo, "TestRaise", kind="torch.OutOfMemoryError"))
+@pytest.mark.parametrize(
+    ("kind", "of"),
+    [
+        ("torch.OutOfMemoryError", "The device"),
+        ("torch.AcceleratorError", "The device"),
+        ("RuntimeError of HIP", "The device"),
+        ("the CPU's allocator", "The machine"),
+        ("numpy's array", "The machine"),
+        ("MemoryError", "The machine"),
+    ],
+)
+def test_out_of_memory_is_told_apart_and_the_next_job_runs(runtime, photo, kind, of):
+    with pytest.raises(OutOfMemoryError, match=f"^{of} ran out of memory") as caught:
+        run(runtime, chain(photo, "TestRaise", kind=kind))
     assert caught.value.details["title"] == "The node"
     assert_next_job_runs(runtime, photo)
 
@@ -314,6 +325,41 @@ def test_files_of_output_nodes_are_collected_and_removed_each_time(runtime, phot
         assert isinstance(picture, ImageOutput)
         assert text == FileOutput("9", "note.txt", b"hello")
         assert list((runtime._scratch / "output").iterdir()) == []
+
+
+def test_what_a_saved_picture_is_linked_to_runs_on(runtime, photo):
+    graph = chain(photo, "ImageInvert").graph.to_api()
+    graph["4"] = {"class_type": "ImageInvert", "inputs": {"image": ["3", 0]}}
+    graph["5"] = {"class_type": "SaveImage", "inputs": {"images": ["4", 0]}}
+    first, second = run(runtime, PatchedGraph(parse_graph(graph), {"1": photo})).outputs
+    assert (first.node_id, second.node_id) == ("3", "5")
+    assert np.abs(photo.pixels.astype(int) - second.image.pixels).max() <= 1
+
+
+@pytest.mark.parametrize(("bit_depth", "kind"), [("8-bit", ImageOutput), ("16-bit", FileOutput)])
+def test_pictures_of_the_advanced_node_are_collected_and_can_be_linked_to(
+    runtime, photo, bit_depth, kind
+):
+    if "SaveImageAdvanced" not in runtime.node_classes():
+        pytest.skip("this ComfyUI is older than the node")
+    graph = chain(photo, "ImageInvert").graph.to_api()
+    graph["3"] = {
+        "class_type": "SaveImageAdvanced",
+        "inputs": {
+            "images": ["2", 0],
+            "filename_prefix": "x",
+            "format": "png",
+            "format.bit_depth": bit_depth,
+            "format.input_color_space": "sRGB",
+        },
+    }
+    graph["4"] = {"class_type": "ImageInvert", "inputs": {"image": ["3", 0]}}
+    graph["5"] = {"class_type": "SaveImage", "inputs": {"images": ["4", 0]}}
+    outputs = run(runtime, PatchedGraph(parse_graph(graph), {"1": photo})).outputs
+    assert {(output.node_id, type(output)) for output in outputs} == {
+        ("3", kind),
+        ("5", ImageOutput),
+    }
 
 
 def test_file_outside_comfyuis_folders_is_not_taken(runtime, tmp_path):

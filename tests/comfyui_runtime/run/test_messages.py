@@ -61,16 +61,53 @@ def test_other_messages_say_nothing_of_a_run(name, data):
 
 
 @pytest.mark.parametrize(
-    ("exception", "expected"),
+    ("exception", "text"),
     [
-        ("torch.OutOfMemoryError", True),
-        ("torch.cuda.OutOfMemoryError", True),
-        ("MemoryError", True),
-        ("ValueError", False),
+        ("torch.OutOfMemoryError", ""),
+        ("torch.cuda.OutOfMemoryError", ""),
+        ("torch.AcceleratorError", "CUDA error: out of memory"),
+        (
+            "torch.AcceleratorError",
+            "CUDA error\n\nThis error means you ran out of memory on your GPU.",
+        ),
+        ("RuntimeError", "MPS backend out of memory (MPS allocated: 18.13 GB)"),
+        ("RuntimeError", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
     ],
 )
-def test_memory_that_ran_out_is_recognised_by_the_exceptions_name(exception, expected):
-    assert NodeFailed("1", "A", exception, "").out_of_memory is expected
+def test_devices_memory_that_ran_out_is_recognised(exception, text):
+    failure = NodeFailed("1", "A", exception, text)
+    assert failure.out_of_memory
+    assert not failure.out_of_ram
+
+
+@pytest.mark.parametrize(
+    ("exception", "text"),
+    [
+        ("MemoryError", ""),
+        ("numpy._core._exceptions._ArrayMemoryError", "Unable to allocate 1.00 EiB for an array"),
+        (
+            "RuntimeError",
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.",
+        ),
+        ("OSError", "[Errno 12] Cannot allocate memory"),
+    ],
+)
+def test_machines_memory_that_ran_out_is_recognised(exception, text):
+    failure = NodeFailed("1", "A", exception, text)
+    assert failure.out_of_memory
+    assert failure.out_of_ram
+
+
+@pytest.mark.parametrize(
+    ("exception", "text"),
+    [
+        ("ValueError", "say when the GPU is out of memory"),
+        ("RuntimeError", "mat1 and mat2 shapes cannot be multiplied"),
+        ("torch.AcceleratorError", "CUDA error: an illegal memory access was encountered"),
+    ],
+)
+def test_other_failures_are_not_of_memory(exception, text):
+    assert not NodeFailed("1", "A", exception, text).out_of_memory
 
 
 def test_last_message_tells_how_a_run_ended():

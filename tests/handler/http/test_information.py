@@ -4,9 +4,11 @@ import json
 
 import jsonschema
 import pytest
+from fake_runtime import FakeRuntime
 from openapi_spec_validator import validate
-from platforms_support.http_server import PICTURE, error_of, event
+from platforms_support.http_server import PICTURE, boot_service, error_of, event
 
+from comfyui_runtime.run.runtime import LoadedModels
 from handler.contract.event import parse_event
 from handler.settings import load_settings
 
@@ -177,6 +179,23 @@ class TestMetrics:
         assert 0 < server.metric("comfyui_device_busy_share") <= 1
         assert server.metric("comfyui_ready") == 1
         assert server.metric("process_resident_memory_bytes") > 50_000_000
+
+    def test_models_that_the_runtime_keeps_are_shown(self, make_server):
+        runtime = FakeRuntime()
+        runtime.loaded_models = LoadedModels(count=3, ram_bytes=1_000_000, device_bytes=5_000)
+        server = make_server(boot=False)
+        assert server.metric("comfyui_models_kept") == 0
+        boot_service(server.service, runtime)
+        assert server.metric("comfyui_models_kept") == 3
+        assert server.metric("comfyui_models_ram_bytes") == 1_000_000
+        assert server.metric("comfyui_models_device_bytes") == 5_000
+
+    def test_models_that_are_elsewhere_are_not_counted(self, make_server):
+        runtime = FakeRuntime()
+        runtime.loaded_models = None
+        server = make_server(boot=False)
+        boot_service(server.service, runtime)
+        assert "comfyui_models" not in server.get("/metrics").text
 
     def test_refused_jobs_are_counted(self, make_server):
         server = make_server(concurrency=1, queue_limit=0)

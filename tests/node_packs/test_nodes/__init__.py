@@ -11,12 +11,20 @@ from pathlib import Path
 
 import comfy.utils
 import folder_paths
+import numpy as np
 import torch
+from comfy_execution.graph_utils import GraphBuilder
 from PIL import Image
 
 
 class Panic(BaseException):
     """What an extension written in Rust raises when it panics: no Exception."""
+
+
+def _interrupt():
+    import comfy.model_management
+
+    raise comfy.model_management.InterruptProcessingException
 
 
 class Raise:
@@ -28,39 +36,38 @@ class Raise:
 
     @classmethod
     def INPUT_TYPES(cls):
-        kinds = [
-            "ValueError",
-            "torch.OutOfMemoryError",
-            "SystemExit",
-            "KeyboardInterrupt",
-            "CancelledError",
-            "GeneratorExit",
-            "Panic",
-            "interrupt",
-            "nothing",
-        ]
-        return {"required": {"image": ("IMAGE", {}), "kind": (kinds, {})}}
+        return {"required": {"image": ("IMAGE", {}), "kind": ([*RAISED, "nothing"], {})}}
 
     def run(self, image, kind):
-        if kind == "ValueError":
-            raise ValueError("the image is not to this node's liking")
-        if kind == "torch.OutOfMemoryError":
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
-        if kind == "SystemExit":
-            raise SystemExit(3)
-        if kind == "KeyboardInterrupt":
-            raise KeyboardInterrupt
-        if kind == "CancelledError":
-            raise asyncio.CancelledError
-        if kind == "GeneratorExit":
-            raise GeneratorExit
-        if kind == "Panic":
-            raise Panic("the index is out of bounds")
-        if kind == "interrupt":
-            import comfy.model_management
-
-            raise comfy.model_management.InterruptProcessingException
+        if kind != "nothing":
+            RAISED[kind]()
         return (image,)
+
+
+def _raiser(error):
+    def run():
+        raise error
+
+    return run
+
+
+RAISED = {
+    "ValueError": _raiser(ValueError("the image is not to this node's liking")),
+    "torch.OutOfMemoryError": _raiser(
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+    ),
+    "torch.AcceleratorError": _raiser(torch.AcceleratorError("CUDA error: out of memory")),
+    "the CPU's allocator": lambda: torch.empty(2**60, dtype=torch.uint8),
+    "MemoryError": _raiser(MemoryError),
+    "numpy's array": lambda: np.empty(2**60, np.uint8),
+    "RuntimeError of HIP": _raiser(RuntimeError("HIP out of memory. Tried to allocate 20.00 GiB")),
+    "SystemExit": _raiser(SystemExit(3)),
+    "KeyboardInterrupt": _raiser(KeyboardInterrupt),
+    "CancelledError": _raiser(asyncio.CancelledError),
+    "GeneratorExit": _raiser(GeneratorExit),
+    "Panic": _raiser(Panic("the index is out of bounds")),
+    "interrupt": _interrupt,
+}
 
 
 class Steps:
@@ -311,6 +318,88 @@ class ChecksItself:
         return (image,)
 
 
+class UseModel:
+    """Takes a model and gives the picture back."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE", {}), "model": ("MODEL", {})}}
+
+    def run(self, image, model):
+        return (image,)
+
+
+class ModelOfPicture:
+    """Gives a model that a picture went into."""
+
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE", {}), "model": ("MODEL", {})}}
+
+    def run(self, image, model):
+        patched = model.clone()
+        patched.model_options["picture"] = image
+        return (patched,)
+
+
+class ExpandToLoader:
+    """Stands for a loader and a node that uses what it loads."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE", {}), "unet_name": ("STRING", {})}}
+
+    def run(self, image, unet_name):
+        graph = GraphBuilder()
+        loader = graph.node("UNETLoader", unet_name=unet_name, weight_dtype="default")
+        used = graph.node("TestUseModel", image=image, model=loader.out(0))
+        return {"result": (used.out(0),), "expand": graph.finalize()}
+
+
+class LoadState:
+    """Loads a file's tensors as they are, as packs do that have no class for their models."""
+
+    RETURN_TYPES = ("TEST_STATE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        names = folder_paths.get_filename_list("diffusion_models")
+        return {"required": {"file": (names, {})}}
+
+    def run(self, file):
+        path = folder_paths.get_full_path("diffusion_models", file)
+        return ({"weights": comfy.utils.load_torch_file(path)},)
+
+
+class UseState:
+    """Takes tensors and gives the picture back."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE", {}), "state": ("TEST_STATE", {})}}
+
+    def run(self, image, state):
+        return (image,)
+
+
 NODE_CLASS_MAPPINGS = {
     "TestCallService": CallService,
     "TestChecksItself": ChecksItself,
@@ -327,4 +416,9 @@ NODE_CLASS_MAPPINGS = {
     "TestSaveElsewhere": SaveElsewhere,
     "TestBlocked": Blocked,
     "TestNotANumber": NotANumber,
+    "TestUseModel": UseModel,
+    "TestModelOfPicture": ModelOfPicture,
+    "TestExpandToLoader": ExpandToLoader,
+    "TestLoadState": LoadState,
+    "TestUseState": UseState,
 }
