@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 # How many outputs are kept of nodes that differ in numbers alone: the strengths of a LoRA.
 _VARIANTS = 4
-_LOOK_EVERY = 0.05  # seconds; a look takes 0.2 ms, and ComfyUI asks for each tensor it pins
+# Seconds between looks at the free memory: small jobs cannot fill it. ComfyUI asks for each
+# tensor that it pins, too.
+_LOOK_EVERY = 0.5
+_ASKED_EVERY = 0.05
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class KeptModels:
             cache: The cache of the prompt, which holds what the last one left as well.
             needed: Bytes that the prompt is about to load.
         """
-        if needed == 0 and self._has_just_looked():
+        if needed == 0 and self._has_looked(_LOOK_EVERY):
             return
         target = self._memory.headroom + needed
         self.release(cache, target)
@@ -121,7 +124,7 @@ class KeptModels:
 
     def release_soon(self, cache: Any, target: int) -> int:  # noqa: ANN401 - a ComfyUI class
         """Do as :meth:`release` does, unless that was just done."""
-        return 0 if self._has_just_looked() else self.release(cache, target)
+        return 0 if self._has_looked(_ASKED_EVERY) else self.release(cache, target)
 
     def clear(self) -> None:
         """Let go of everything."""
@@ -137,8 +140,8 @@ class KeptModels:
         """Bytes of RAM that stay free."""
         return self._memory.headroom
 
-    def _has_just_looked(self) -> bool:
-        return time.monotonic() - self._looked_at < _LOOK_EVERY
+    def _has_looked(self, seconds: float) -> bool:
+        return time.monotonic() - self._looked_at < seconds
 
     def _drop_variants(self, slot: Slot) -> None:
         keys = [key for key, kept in self._kept.items() if kept.slot == slot]
