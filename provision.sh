@@ -151,6 +151,7 @@ comfyui_dir=$(absolute "${COMFYUI_DIR:-$project_dir/.comfyui/src/ComfyUI}")
 base_dir=$(absolute "${COMFYUI_BASE_DIR:-$project_dir/.comfyui/base}")
 models_dir=$(absolute "${models_dir:-$base_dir/models}")
 state_dir=$base_dir/.provisioned
+git_requirements_dir=$state_dir/requirements
 comfyui_git_url=${COMFYUI_GIT_URL:-https://github.com/comfyanonymous/ComfyUI}
 node_packs_base_url=${NODE_PACKS_BASE_URL:-https://github.com}
 cd "$project_dir"
@@ -317,7 +318,7 @@ version_in() { # FOLDER: the ComfyUI release in it, or nothing
   sed -n 's/^__version__ = "\(.*\)"/\1/p' "$1/comfyui_version.py" 2>/dev/null || true
 }
 
-fetch_commit() { # URL COMMIT_OR_TAG FOLDER: its files, with those of its submodules
+fetch_commit() { # URL COMMIT_OR_TAG FOLDER: with the files of its submodules
   require_tool git git
   local fetched=FETCH_HEAD
   git init --quiet "$3"
@@ -334,7 +335,15 @@ fetch_commit() { # URL COMMIT_OR_TAG FOLDER: its files, with those of its submod
       submodule --quiet update --init --recursive --depth 1 ||
       fail "a submodule of $1 could not be fetched"
   fi
-  find "$3" -name .git -prune -exec rm -rf {} +
+}
+
+is_commit() { # REF
+  case $1 in *[!0-9a-f]*) return 1 ;; esac
+  [ "${#1}" -eq 40 ]
+}
+
+without_git() { # FOLDER: removes what git keeps of it and of its submodules
+  find "$1" -name .git -prune -exec rm -rf {} +
 }
 
 # Sets what comfyui_releases.txt says of a release. Without a version: of the first whose field FIELD
@@ -363,6 +372,7 @@ fetch_comfyui_from_git() { # FOLDER
   note "from $comfyui_git_url at $commit"
   fetch_commit "$comfyui_git_url" "$commit" "$1" ||
     fail "$comfyui_git_url has no $commit: it is no mirror of ComfyUI's repository, or an old one"
+  without_git "$1"
 }
 
 fetch_comfyui_from_pypi() { # FOLDER
@@ -492,6 +502,7 @@ fetch_node_pack() { # REPOSITORY COMMIT NAME LINK
   rm -rf "$unfinished"
   mkdir -p "$unfinished"
   fetch_commit "$url" "$2" "$unfinished" || fail "$url has no commit $2; correct node_packs.txt"
+  without_git "$unfinished"
   if [ -n "$4" ]; then
     mkdir -p "$models_dir/${4#*:}"
     rm -rf "${unfinished:?}/${4%%:*}"
@@ -510,7 +521,7 @@ fetch_node_packs() {
   while read -r pack_groups repository commit options; do
     case $pack_groups in '' | '#'*) continue ;; esac
     shares_group "$pack_groups" || continue
-    [ "${#commit}" -eq 40 ] || fail "node_packs.txt: $repository needs a commit of 40 hexadecimal digits"
+    is_commit "$commit" || fail "node_packs.txt: $repository needs a commit of 40 hexadecimal digits"
     link=
     without=
     for option in $options; do
@@ -525,11 +536,39 @@ fetch_node_packs() {
   done <node_packs.txt
 }
 
-join_node_requirements() { # CONSTRAINTS ONNX_RUNTIME: into nodes.txt
+# The git repositories that packs require, so that installing them needs neither git nor a network.
+fetch_git_requirements() {
+  local folder address ref pack url target unfinished
+  "$python" -m provisioning.git_requirements --custom-nodes "$base_dir/custom_nodes" \
+    ${packs[@]+"${packs[@]}"} >"$scratch/git.txt"
+  while read -r folder address ref pack; do
+    target=$git_requirements_dir/$folder
+    url=$address
+    case $address in
+      https://github.com/*) url=$node_packs_base_url/${address#https://github.com/} ;;
+    esac
+    if [ ! -e "$target" ] || [ "$force" = yes ]; then
+      note "$pack requires $url at $ref: fetching"
+      unfinished=$state_dir/unfinished/$folder
+      rm -rf "$unfinished"
+      mkdir -p "$unfinished" "$git_requirements_dir"
+      fetch_commit "$url" "$ref" "$unfinished" ||
+        fail "$url has no $ref, which $pack requires. Pin another commit of the pack in node_packs.txt, or leave the requirement out with without=."
+      rm -rf "$target"
+      mv "$unfinished" "$target"
+    fi
+    is_commit "$ref" ||
+      note "$pack requires $address at $ref, which is no commit: another run elsewhere may fetch something else"
+  done <"$scratch/git.txt"
+}
+
+join_node_requirements() { # CONSTRAINTS ONNX_RUNTIME: into nodes.txt and overrides.txt
   "$python" -c 'import packaging' 2>/dev/null ||
     "$uv" pip install --quiet --python "$python" --constraints "$1" packaging
   "$python" -m provisioning.node_requirements --constraints "$1" --onnx-runtime "$2" \
-    --custom-nodes "$base_dir/custom_nodes" ${packs[@]+"${packs[@]}"} >"$scratch/nodes.txt"
+    --custom-nodes "$base_dir/custom_nodes" --git "$git_requirements_dir" \
+    --requirements "$scratch/nodes.txt" --overrides "$scratch/overrides.txt" \
+    ${packs[@]+"${packs[@]}"}
 }
 
 step_nodes() {
@@ -537,6 +576,7 @@ step_nodes() {
   say "Node packs for: $groups"
   use_python
   fetch_node_packs
+  fetch_git_requirements
   [ "$fetch_only" = no ] || return 0
   local onnx_runtime requirements key
   use_uv
@@ -548,10 +588,11 @@ step_nodes() {
     note "requirements present"
     return
   fi
-  remove_other_onnx_runtime "$onnx_runtime"
+  remove_other_builds
   # In one go, together with ComfyUI's own: no pack can replace what another one needs.
   note "installing requirements"
-  install --requirements "$requirements" --requirements "$scratch/nodes.txt" ||
+  install --requirements "$requirements" --requirements "$scratch/nodes.txt" \
+    --overrides "$scratch/overrides.txt" ||
     fail "the node packs' requirements do not fit together; uv names above what conflicts. Pin another commit of a pack in node_packs.txt, or leave a requirement out with without=."
   record_as_done nodes "$key"
 }
@@ -565,13 +606,15 @@ choose_onnx_runtime() {
   fi
 }
 
-remove_other_onnx_runtime() { # BUILD TO KEEP
-  local other=onnxruntime
-  [ "$1" = onnxruntime-gpu ] || other=onnxruntime-gpu
-  if "$uv" pip show --quiet --python "$python" "$other" 2>/dev/null; then
-    note "$1 takes the place of $other"
-    "$uv" pip uninstall --quiet --python "$python" "$other" "$1"
-  fi
+# Builds of one package own the same files: removing one breaks the other, which is installed anew.
+remove_other_builds() {
+  local other kept
+  while read -r other _; do
+    "$uv" pip show --quiet --python "$python" "$other" 2>/dev/null || continue
+    kept=$(grep -m 1 "^${other%%[!a-z]*}" "$scratch/nodes.txt")
+    note "$kept takes the place of $other"
+    "$uv" pip uninstall --quiet --python "$python" "$other" "$kept"
+  done <"$scratch/overrides.txt"
 }
 
 # ---- models ----------------------------------------------------------------------------------
@@ -630,6 +673,7 @@ lock() {
   comfyui_requirements >/dev/null
   if (fetch_node_packs); then
     fetch_node_packs
+    fetch_git_requirements
     "$uv" venv --quiet --python "$python" "$scratch/environment"
     python=$scratch/environment/bin/python
     join_node_requirements constraints.in onnxruntime
@@ -643,6 +687,9 @@ lock() {
   grep '==' "$scratch/comfyui.txt" >"$scratch/pinned.txt" || true
   compile --upgrade --all-extras --output-file constraints.txt \
     pyproject.toml constraints.in "$scratch/unpinned.txt" "$scratch/nodes.txt"
+  # What is fetched from git is pinned by its commit; only what it requires stands here.
+  grep -v ' @ file://' constraints.txt >"$scratch/constraints.txt"
+  cat "$scratch/constraints.txt" >constraints.txt
   mkdir -p releases
   compile --no-deps --output-file "$(release_constraints)" "$scratch/pinned.txt"
   say "Done: constraints.txt, $(release_constraints)"
