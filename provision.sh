@@ -290,10 +290,22 @@ release_constraints() {
 # A package that constraints.txt names, or the file of the ComfyUI release, has to have the version
 # and one of the sha256 given there.
 install() {
-  local release
+  local release constraints=constraints.txt
   release=$(release_constraints)
   [ ! -f "$release" ] || set -- --constraints "$release" "$@"
-  "$uv" pip install --python "$python" --compile-bytecode --constraints constraints.txt "$@"
+  case $(torch_build) in
+    +cu12*)
+      # The pinned CUDA libraries are those of CUDA 13. This torch itself pins the ones it needs.
+      constraints=$scratch/constraints.txt
+      awk '/^[^ ]/ { cuda = /^(cuda|nvidia)-/ } !cuda' constraints.txt >"$constraints"
+      ;;
+  esac
+  "$uv" pip install --python "$python" --compile-bytecode --constraints "$constraints" "$@"
+}
+
+torch_build() { # what follows the version of the installed torch, such as +cpu; on PyPI nothing does
+  "$python" -c 'import importlib.metadata as m; print(*m.version("torch").partition("+")[1:], sep="")' \
+    2>/dev/null || true
 }
 
 sha256() { # prints the sha256 of standard input
@@ -795,8 +807,8 @@ lock() {
   compile --upgrade --all-extras --output-file constraints.txt \
     pyproject.toml constraints.in "$scratch/unpinned.txt" "$scratch/nodes.txt"
   # What is fetched from git is pinned by its commit; only what it requires stands here.
-  grep -v ' @ file://' constraints.txt >"$scratch/constraints.txt"
-  cat "$scratch/constraints.txt" >constraints.txt
+  grep -v ' @ file://' constraints.txt >"$scratch/locked.txt"
+  cat "$scratch/locked.txt" >constraints.txt
   mkdir -p releases
   compile --no-deps --output-file "$(release_constraints)" "$scratch/pinned.txt"
   say "Done: constraints.txt, $(release_constraints)"

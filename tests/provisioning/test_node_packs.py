@@ -398,3 +398,9 @@ def test_the_onnx_runtime_for_the_gpu_takes_the_place_of_the_other(
     assert done.returncode == 0, done.stdout
     assert "onnxruntime-gpu" in installed(environment)
     assert "onnxruntime" not in installed(environment)
+
+    torch.write_text("class version:\n    cuda = '12.6'\n", "utf-8")
+    done = project.run("ghibli", *NODES)
+    assert done.returncode == 0, done.stdout
+    assert "onnxruntime takes the place of onnxruntime-gpu" in done.stdout
+    assert "onnxruntime-gpu" not in installed(environment)
