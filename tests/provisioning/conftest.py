@@ -25,7 +25,9 @@ def project(tmp_path: Path) -> Project:
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("COMFYUI_", "PIP_", "UV_", "GIT_", "CIVITAI", "HF_", "NODE_PACKS"))
+        if not name.startswith(
+            ("COMFYUI_", "PIP_", "UV_", "GIT_", "CIVITAI", "HF_", "NODE_PACKS", "WORKFLOWS_")
+        )
         and name not in {"VIRTUAL_ENV", "PYTHONPATH"}
     }
     environment |= {
@@ -47,6 +49,7 @@ def project(tmp_path: Path) -> Project:
     made.write("models.txt", "")
     made.write("models.lock", "")
     made.write("node_packs.txt", "")
+    made.write("node_packs.lock", "")
     return made
 
 

@@ -112,6 +112,30 @@ def test_builds_of_pytorchs_own_index_are_accepted_and_kept(
     assert "+ dependency==1.0" in done.stdout
 
 
+def test_a_build_for_cuda_12_brings_its_own_cuda_libraries(
+    project, environment, make_wheel, tmp_path
+):
+    for version in ("12.6.3", "13.0.3"):
+        make_wheel("cuda-toolkit", version)
+    for version in ("1.0", "2.0"):
+        make_wheel("other", version)
+    make_wheel("torch", "2.14.1+cu126", requires="cuda-toolkit==12.6.3")
+    make_wheel("torchvision", "0.29.1+cu126", requires="other")
+    pin_torch(project, "0" * 64, "0" * 64)
+    constraints = (project.folder / "constraints.txt").read_text("utf-8")
+    other = sha256((tmp_path / "wheels" / "other-1.0-py3-none-any.whl").read_bytes())
+    pins = (
+        f"cuda-toolkit==13.0.3 \\\n    --hash=sha256:{'0' * 64}\nother==1.0 --hash=sha256:{other}\n"
+    )
+    project.write("constraints.txt", constraints + pins)
+    index = (tmp_path / "wheels").as_uri()
+    done = project.run("--only", "torch", "--torch-index", index)
+    assert done.returncode == 0, done.stdout
+    assert "+ torch==2.14.1+cu126" in done.stdout
+    assert "+ cuda-toolkit==12.6.3" in done.stdout
+    assert "+ other==1.0" in done.stdout
+
+
 @pytest.mark.parametrize("script", SHELL_SCRIPTS, ids=lambda script: script.name)
 def test_shellcheck_has_nothing_to_say(script):
     shellcheck = Path(sys.executable).parent / "shellcheck"

@@ -74,5 +74,7 @@ def test_every_requirement_of_comfyui_is_pinned(comfyui_dir):
     assert missing == set()
 
 
-def test_one_build_of_opencv_is_pinned():
-    assert [name for name in PINS if name.startswith("opencv")] == ["opencv-python-headless"]
+def test_the_two_builds_of_opencv_that_are_installed_are_pinned_at_one_version():
+    builds = {name: version for name, version in PINS.items() if name.startswith("opencv")}
+    assert set(builds) == {"opencv-python-headless", "opencv-contrib-python-headless"}
+    assert len(set(builds.values())) == 1

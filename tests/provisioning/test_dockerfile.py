@@ -33,16 +33,32 @@ def test_every_step_is_one_of_provision_sh():
     assert not re.search(r"\bpip3? install|git clone|curl |wget ", TEXT)
 
 
-def test_the_base_is_cuda_pinned_by_version_and_digest():
-    bases = re.findall(r"^FROM (\S+:\S+)", TEXT, re.MULTILINE)
-    [base] = bases
-    assert re.fullmatch(r"nvidia/cuda:13\.0\.2-base-ubuntu24\.04@sha256:[0-9a-f]{64}", base)
+BASES = re.findall(r"^FROM (\S+:\S+) AS (cuda-\S+)", TEXT, re.MULTILINE)
 
 
-def test_the_base_has_the_cuda_release_that_torch_was_built_for():
+def test_the_bases_are_cuda_pinned_by_version_and_digest():
+    assert [name for _, name in BASES] == ["cuda-12.6", "cuda-13.0"]
+    for base, name in BASES:
+        release = re.escape(name.removeprefix("cuda-"))
+        assert re.fullmatch(
+            rf"nvidia/cuda:{release}\.\d+-base-ubuntu24\.04@sha256:[0-9a-f]{{64}}", base
+        )
+    assert STAGES["system"].startswith("cuda-${CUDA} ")
+    assert "ARG CUDA=13.0\n" in TEXT
+
+
+def test_pytorch_comes_from_the_index_with_builds_for_the_bases_cuda_release():
     constraints = (PROJECT / "constraints.txt").read_text("utf-8")
-    runtime = re.search(r"^nvidia-cuda-runtime==(\d+\.\d+)", constraints, re.MULTILINE)[1]
-    assert f"nvidia/cuda:{runtime}." in TEXT
+    [release] = re.findall(r"^nvidia-cuda-runtime==(\d+\.\d+)", constraints, re.MULTILINE)
+    indexes = {
+        name: re.search(r"^ENV TORCH_INDEX=(\S+)$", STAGES[name], re.MULTILINE)[1]
+        for _, name in BASES
+    }
+    assert indexes == {
+        f"cuda-{release}": "pypi",
+        "cuda-12.6": "https://download.pytorch.org/whl/cu126",
+    }
+    assert '--only torch --torch-index "$TORCH_INDEX"' in STAGES["worker"]
 
 
 def test_the_image_is_not_run_as_root():
