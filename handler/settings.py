@@ -65,6 +65,10 @@ class Settings(BaseSettings):
         (Path("/runpod-volume/models"),), validation_alias=_env("COMFYUI_MODEL_DIRS")
     )
     """Further models folders, comma separated, such as one on a network volume."""
+    node_dirs: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
+        None, validation_alias=_env("COMFYUI_NODE_DIRS")
+    )
+    """Further folders with node packs, comma separated; else custom_nodes/ beside each of those."""
     workflows_dir: Path = Field(_WORKFLOWS_DIR, validation_alias=_env("WORKFLOWS_DIR"))
     """Folder with one folder per workflow."""
     device: Literal["cuda", "cpu"] = Field("cuda", validation_alias=_env("COMFYUI_DEVICE"))
@@ -269,6 +273,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "model_dirs",
+        "node_dirs",
         "warm_up_workflows",
         "input_allowed_hosts",
         "input_buckets",
@@ -335,9 +340,26 @@ class Settings(BaseSettings):
         return self.model_copy(update={"caller_graphs": "on"})
 
     @property
+    def node_pack_dirs(self) -> tuple[Path, ...]:
+        """Folders with node packs beside that of the base folder; they need not exist."""
+        if self.node_dirs is not None:
+            return self.node_dirs
+        return tuple(folder.parent / "custom_nodes" for folder in self.model_dirs)
+
+    @property
     def listen_address(self) -> str:
         """The address to listen on: ``host``, else all of a container's, else loopback alone."""
         return self.host or (_EVERYWHERE if _in_container() else "127.0.0.1")
+
+    @model_validator(mode="after")
+    def _vram_of_a_gpu(self) -> Self:
+        if self.device == "cpu" and self.vram_mode != "auto":
+            raise PydanticCustomError(
+                "vram_mode",
+                "COMFYUI_VRAM_MODE={mode} is for GPUs; with COMFYUI_DEVICE=cpu leave it at auto",
+                {"mode": self.vram_mode},
+            )
+        return self
 
     @model_validator(mode="after")
     def _complete_bucket(self) -> Self:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from comfyui_runtime.errors import BootError
 from comfyui_runtime.in_process import comfy
 from comfyui_runtime.in_process.comfy import pictures
+from comfyui_runtime.in_process.lacking_packages import lacking_packages
 from comfyui_runtime.in_process.ram import available_ram, total_ram
 from comfyui_runtime.in_process.runtime import InProcessRuntime
 from comfyui_runtime.in_process.scratch import make_scratch
@@ -55,7 +56,7 @@ class BootReport:
 
     Attributes:
         phases: Seconds by phase, in order.
-        node_packs: The packs below ``custom_nodes``.
+        node_packs: The packs below ``custom_nodes``, and those of further folders.
         failed_core_files: ComfyUI's own node files that did not import; none where they are
             loaded on demand.
         node_class_count: Node classes that graphs can name.
@@ -131,20 +132,25 @@ def _boot(options: BootOptions, scratch: Path) -> tuple[InProcessRuntime, BootRe
     events = comfy.RunEvents()
     try:
         with phase("options"):
+            comfy.offer_stock_modules(options.comfyui_dir)
             if options.lazy:
                 comfy.make_imports_lazy(events)
-            comfy.parse_arguments(comfy.command_line(options, web_root))
+            comfy.parse_arguments(comfy.command_line(options, web_root), options)
+            comfy.before_torch()
             comfy.set_folders(options, scratch)
+            comfy.add_extra_model_paths(options.comfyui_dir)
             prestartup_errors = _run_prestartup_scripts()
         with phase("torch"):
             torch_version = comfy.import_torch(options.device)
         with phase("execution"):
             comfy.import_execution()
+            comfy.enable_dynamic_vram()
         with phase("core_nodes"):
             failed_core = _prepare_core_nodes(options, source.version, runner, events)
             comfy.register_nodes(pictures)
         with phase("node_packs"):
-            packs = tuple(_load_packs(runner, prestartup_errors))
+            with comfy.importing_packs(options.comfyui_dir):
+                packs = tuple(_load_packs(runner, prestartup_errors))
             comfy.add_model_dirs(options.base_dir, options.model_dirs)
     finally:
         runner.close()
@@ -191,14 +197,17 @@ def _run_prestartup_scripts() -> dict[str, str]:
             comfy.run_prestartup_script(pack)
         except Exception as error:
             log.exception("prestartup script failed", extra={"pack": pack.name})
-            errors[pack.name] = f"prestartup_script.py: {error}"
+            errors[pack.name] = f"prestartup_script.py: {str(error) or type(error).__name__}"
     return errors
 
 
 def _load_packs(runner: comfy.LoopRunner, prestartup_errors: dict[str, str]) -> Iterator[NodePack]:
+    core = comfy.node_class_names()
     for pack in comfy.node_pack_paths():
         started = time.perf_counter()
-        error = comfy.load_node_pack(runner, pack) or prestartup_errors.get(pack.name)
+        error = comfy.load_node_pack(runner, pack, core) or prestartup_errors.get(pack.name)
+        if error is not None:
+            error += lacking_packages(pack, error)
         yield NodePack(pack.name, time.perf_counter() - started, error)
 
 

@@ -19,6 +19,7 @@ class BootOptions:
         comfyui_dir: ComfyUI's source, the folder with its ``main.py``.
         base_dir: Folder with ``models/`` and ``custom_nodes/``; created if missing.
         model_dirs: Further folders laid out like ``models/``; missing ones are ignored.
+        node_dirs: Further folders with node packs; missing ones are ignored.
         device: ``cuda`` stops without a GPU; ``cpu`` uses none.
         vram_mode: How much of the models stays in VRAM; ``auto`` lets ComfyUI decide.
         cache_lru: Node outputs kept from job to job, counted in nodes; 0 keeps those of the
@@ -40,6 +41,7 @@ class BootOptions:
     comfyui_dir: Path
     base_dir: Path
     model_dirs: tuple[Path, ...] = ()
+    node_dirs: tuple[Path, ...] = ()
     device: Literal["cuda", "cpu"] = "cuda"
     vram_mode: VramMode = "auto"
     cache_lru: int = 0

@@ -20,11 +20,16 @@ from comfyui_runtime.in_process.comfy.pictures import (
 )
 from comfyui_runtime.in_process.descriptors import mend_descriptors
 from comfyui_runtime.in_process.device_thread import DeviceThread
-from comfyui_runtime.in_process.validate import ModelCheck, validate_graph
+from comfyui_runtime.in_process.validate import ModelCheck, take_graph, validate_graph
 from comfyui_runtime.in_process.watch import InProcessWatch
 from comfyui_runtime.in_process.watchdog import Watchdog
 from comfyui_runtime.run.inputs import place_files
-from comfyui_runtime.run.outputs import clear_scratch, collect_outputs, read_scratch_file
+from comfyui_runtime.run.outputs import (
+    Reports,
+    clear_scratch,
+    collect_outputs,
+    read_scratch_file,
+)
 from comfyui_runtime.run.picture_nodes import MASK_LOADER, with_picture_nodes
 from comfyui_runtime.run.runtime import LoadedModels, RunResult, extra_data
 from comfyui_runtime.workflow.graph import Node
@@ -40,7 +45,7 @@ if TYPE_CHECKING:
     from comfyui_runtime.run.messages import RunEvent
     from comfyui_runtime.run.progress import OnProgress
     from comfyui_runtime.workflow.files import FileUse
-    from comfyui_runtime.workflow.graph import Graph, NodeId
+    from comfyui_runtime.workflow.graph import NodeId
     from comfyui_runtime.workflow.images import PixelImage
     from comfyui_runtime.workflow.patch import PatchedGraph
 
@@ -123,7 +128,6 @@ class InProcessRuntime:
             raise _broken_error()
         queued_at = time.monotonic()
         run_id = uuid.uuid4().hex
-        graph = with_picture_nodes(patched, run_id, _InProcessPictures(self._scratch / "input"))
         watch = InProcessWatch(patched.graph, cancellation, on_progress)
 
         def call() -> RunResult:
@@ -133,7 +137,7 @@ class InProcessRuntime:
             remaining = cancellation.remaining
             limit = None if remaining is None else remaining + self._stop_grace
             with self._watchdog.watching(limit):
-                result = self._run(run_id, graph, patched, watch)
+                result = self._run(run_id, patched, watch)
             return replace(result, queue_seconds=waited)
 
         cancellation.pause()
@@ -189,31 +193,24 @@ class InProcessRuntime:
         if not future.cancel() and self._watch is watch:
             comfy.interrupt()
 
-    def _run(
-        self, run_id: str, graph: Graph, patched: PatchedGraph, watch: InProcessWatch
-    ) -> RunResult:
+    def _run(self, run_id: str, patched: PatchedGraph, watch: InProcessWatch) -> RunResult:
         started = time.perf_counter()
         try:
             place_files(self._scratch / "input", patched.files.values())
-            with offered_images(patched.images):
-                outputs_to_run = validate_graph(graph, run_id, patched.node_packs)
-                self._model_check.check(patched)
+            taken = take_graph(patched)
+            pictures = _InProcessPictures(self._scratch / "input")
+            graph = with_picture_nodes(taken, run_id, pictures)
+            with offered_images(taken.images):
+                valid = validate_graph(graph, run_id, taken.node_packs)
+                self._model_check.check(taken)
                 validated = time.perf_counter()
                 self._watch = watch
-                try:
-                    last_event = self._executor.run(
-                        run_id, graph.to_api(), outputs_to_run, extra_data(patched)
-                    )
-                except Exception:
-                    raise
-                except BaseException as error:
-                    # ComfyUI turns exceptions into events. What is none (SystemExit,
-                    # KeyboardInterrupt, a panic of an extension in Rust) passes through it.
-                    raise watch.escaped(error) from error
-            watch.raise_failure(last_event)
+                prompt = comfy.QueuedPrompt(
+                    run_id, valid.prompt, valid.outputs_to_run, extra_data(taken)
+                )
+                reports = self._run_prompts(prompt, watch)
             outputs = collect_outputs(
-                self._executor.outputs,
-                lambda entry: read_scratch_file(self._scratch, entry),
+                reports.by_node, lambda entry: read_scratch_file(self._scratch, entry)
             )
         finally:
             self._watch = None
@@ -230,7 +227,34 @@ class InProcessRuntime:
             node_seconds=watch.node_seconds,
             validate_seconds=validated - started,
             run_seconds=time.perf_counter() - validated,
+            warnings=valid.warnings,
         )
+
+    def _run_prompts(self, first: comfy.QueuedPrompt, watch: InProcessWatch) -> Reports:
+        """Run a job's prompt, and after it those that its nodes queue."""
+        reports = Reports()
+        prompt: comfy.QueuedPrompt | None = first
+        self._server.begin_job(first)
+        try:
+            while prompt is not None:
+                watch.raise_failure(self._execute(prompt, watch))
+                reports.add(self._executor.outputs)
+                prompt = self._server.next_prompt()
+        finally:
+            self._server.end_job()
+        return reports
+
+    def _execute(self, prompt: comfy.QueuedPrompt, watch: InProcessWatch) -> RunEvent | None:
+        try:
+            return self._executor.run(
+                prompt.run_id, prompt.prompt, prompt.outputs_to_run, prompt.extra_data
+            )
+        except Exception:
+            raise
+        except BaseException as error:
+            # ComfyUI turns exceptions into events. What is none (SystemExit, KeyboardInterrupt, a
+            # panic of an extension in Rust) passes through it.
+            raise watch.escaped(error) from error
 
     def _on_event(self, event: RunEvent) -> None:
         if self._watch is not None:

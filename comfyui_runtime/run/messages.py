@@ -185,6 +185,11 @@ class Refusal:
         """Whether the input's value is not among those that the node takes."""
         return self.kind == "value_not_in_list"
 
+    @property
+    def is_missing_input(self) -> bool:
+        """Whether the node needs an input that the graph does not give it."""
+        return self.kind == "required_input_missing"
+
 
 def first_refusal(
     error: Mapping[str, Any] | None, node_errors: Mapping[NodeId, Mapping[str, Any]]
@@ -195,9 +200,19 @@ def first_refusal(
         error: ComfyUI's error for the whole graph. It only sums up where nodes have errors.
         node_errors: Its errors by node.
     """
-    for node_id, report in node_errors.items():
-        return _refusal(node_id, report["errors"][0])
-    return None if error is None else _refusal(None, error)
+    return next(iter(all_refusals(error, node_errors)), None)
+
+
+def all_refusals(
+    error: Mapping[str, Any] | None, node_errors: Mapping[NodeId, Mapping[str, Any]]
+) -> tuple[Refusal, ...]:
+    """Return everything that is wrong; see :func:`first_refusal`."""
+    by_node = tuple(
+        _refusal(node_id, one)
+        for node_id, report in node_errors.items()
+        for one in report["errors"]
+    )
+    return by_node or (() if error is None else (_refusal(None, error),))
 
 
 def _refusal(node_id: NodeId | None, error: Mapping[str, Any]) -> Refusal:
@@ -206,6 +221,7 @@ def _refusal(node_id: NodeId | None, error: Mapping[str, Any]) -> Refusal:
         node_id,
         kind=str(error["type"]),
         text=str(error["message"]),
-        details=str(error["details"]),
+        # What an exception says may be nothing.
+        details=str(error["details"]) or str(extra.get("exception_type") or ""),
         input_name=str(extra.get("input_name") or ""),
     )

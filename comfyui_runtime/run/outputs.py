@@ -65,6 +65,31 @@ class TextOutput:
     text: str
 
 
+class Reports:
+    """What the output nodes of a job's prompts reported; nearly every job has one prompt.
+
+    Attributes:
+        by_node: By kind, the entries of all prompts.
+    """
+
+    def __init__(self) -> None:
+        self.by_node: dict[NodeId, dict[str, Any]] = {}
+        self._added: list[Mapping[str, Any]] = []
+
+    def add(self, history: Mapping[NodeId, Mapping[str, Any]]) -> None:
+        """Add a prompt's. One that ComfyUI repeats, for its node did not run again, is left out."""
+        for node_id, report in history.items():
+            if any(report is one for one in self._added):
+                continue
+            self._added.append(report)
+            known = self.by_node.setdefault(node_id, {})
+            for kind, entries in report.items():
+                if isinstance(entries, list | tuple):
+                    known[kind] = [*known.get(kind, ()), *entries]
+                else:
+                    known[kind] = entries
+
+
 Output = ImageOutput | FileOutput | TextOutput
 NamedFile = tuple[str, bytes | Path]
 ReadFile = Callable[[object], NamedFile | None]

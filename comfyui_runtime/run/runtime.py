@@ -28,6 +28,7 @@ class RunResult:
         validate_seconds: Seconds of validation.
         run_seconds: Seconds on the device, without validation.
         queue_seconds: Seconds that the run waited for earlier ones.
+        warnings: Sentences about what was done for the graph to run.
     """
 
     outputs: tuple[Output, ...]
@@ -36,6 +37,7 @@ class RunResult:
     validate_seconds: float
     run_seconds: float
     queue_seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
 
     def discard(self) -> None:
         """Remove the files of the outputs."""

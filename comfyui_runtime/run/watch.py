@@ -151,7 +151,7 @@ class RunWatch:
                 **details,
             )
         return NodeError(
-            f"{place[0].upper()}{place[1:]} failed: {failure.text}",
+            f"{place[0].upper()}{place[1:]} failed: {failure.text or failure.exception}",
             **details,
             type=failure.exception,
         )

@@ -125,6 +125,7 @@ def boot_options(settings: Settings) -> BootOptions:
         comfyui_dir=settings.comfyui_dir,
         base_dir=settings.comfyui_base_dir,
         model_dirs=settings.model_dirs,
+        node_dirs=settings.node_pack_dirs,
         device=settings.device,
         vram_mode=settings.vram_mode,
         cache_lru=settings.cache_lru,

@@ -77,7 +77,9 @@ def test_graph_is_what_its_classes_declare(patched, definitions, model_files, va
 
 @pytest.mark.parametrize("values", VALUES, ids=label)
 def test_comfyui_accepts_the_graph(patched, calls, model_files, values):
-    assert set(validate_graph(patched(values), "run", {})) == {"14", "15", "34"}
+    valid = validate_graph(patched(values), "run", {})
+    assert set(valid.outputs_to_run) == {"14", "15", "34"}
+    assert valid.warnings == ()
 
 
 def test_at_the_defaults_only_idle_preprocessors_are_gone_from_the_original(patched, classic):

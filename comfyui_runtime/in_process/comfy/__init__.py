@@ -16,6 +16,7 @@ from comfyui_runtime.in_process.comfy.arguments import (
 )
 from comfyui_runtime.in_process.comfy.classes import (
     checks_itself,
+    declared_default,
     index_of_loaded_nodes,
     input_specs,
     is_output_class,
@@ -62,24 +63,43 @@ from comfyui_runtime.in_process.comfy.node_files import (
     register_nodes,
     run_prestartup_script,
 )
-from comfyui_runtime.in_process.comfy.server import RunEvents, make_server
+from comfyui_runtime.in_process.comfy.replacements import replace_nodes
+from comfyui_runtime.in_process.comfy.server import (
+    QueuedPrompt,
+    RunEvents,
+    make_server,
+    take_prompt,
+)
 from comfyui_runtime.in_process.comfy.source import Source, check_source, read_source
+from comfyui_runtime.in_process.comfy.startup import (
+    add_extra_model_paths,
+    before_torch,
+    enable_dynamic_vram,
+    importing_packs,
+)
+from comfyui_runtime.in_process.comfy.stock_modules import offer_stock_modules
 
 __all__ = [
     "Executor",
     "LoopRunner",
     "Memory",
+    "QueuedPrompt",
     "RunEvents",
     "Source",
+    "add_extra_model_paths",
     "add_model_dirs",
+    "before_torch",
     "check_source",
     "checks_itself",
     "command_line",
+    "declared_default",
     "device_name",
+    "enable_dynamic_vram",
     "folder_roots",
     "free_memory",
     "import_execution",
     "import_torch",
+    "importing_packs",
     "index_core_nodes",
     "index_of_loaded_nodes",
     "input_folder",
@@ -100,14 +120,17 @@ __all__ = [
     "node_classes",
     "node_definitions",
     "node_pack_paths",
+    "offer_stock_modules",
     "outside_inference",
     "paid_class_names",
     "parse_arguments",
     "raise_interrupted",
     "read_source",
     "register_nodes",
+    "replace_nodes",
     "run_prestartup_script",
     "set_folders",
+    "take_prompt",
     "unload_models",
     "validate",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import difflib
 import importlib
 import io
 import sys
@@ -106,25 +107,44 @@ def known_options(comfyui_dir: Path) -> frozenset[str]:
     )
 
 
-def parse_arguments(argv: list[str]) -> None:
+def parse_arguments(argv: list[str], options: BootOptions) -> None:
     """Have ComfyUI read its options from ``argv`` in place of the caller's.
 
+    Args:
+        options: What ``argv`` was made of.
+
     Raises:
-        BootError: ComfyUI refuses an option; the message is its parser's.
+        BootError: ComfyUI refuses an option, or two that exclude each other; the message has its
+            parser's words and says what to change.
     """
-    options = importlib.import_module("comfy.options")
-    options.enable_args_parsing()
-    complaint = io.StringIO()
-    with _argv([sys.argv[0] if sys.argv else "", *argv]), contextlib.redirect_stderr(complaint):
+    importlib.import_module("comfy.options").enable_args_parsing()
+    printed, complaint = io.StringIO(), io.StringIO()
+    with (
+        _argv([sys.argv[0] if sys.argv else "", *argv]),
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(complaint),
+    ):
         try:
             importlib.import_module("comfy.cli_args")
         except SystemExit as error:
             last_line = complaint.getvalue().strip().rpartition("\n")[2]
-            raise BootError(
-                f"ComfyUI refuses its options: {last_line}. Check COMFYUI_ARGS."
-            ) from error
+            raise BootError(_refused(last_line, options)) from error
     # ComfyUI's "utils" must be imported before torch and others put their own on the path.
     importlib.import_module("utils.extra_config")
+
+
+def _refused(last_line: str, options: BootOptions) -> str:
+    if not last_line:
+        return "COMFYUI_ARGS has an option that prints and ends, such as --help. Take it out."
+    known = known_options(options.comfyui_dir)
+    given = [text.partition("=")[0] for text in options.extra_args if text.startswith("--")]
+    unknown = [flag for flag in given if flag not in known]
+    advice = ["Check COMFYUI_ARGS, and that it and COMFYUI_VRAM_MODE do not exclude each other."]
+    if unknown:
+        advice = [f"This release does not know {', '.join(unknown)}: take it out of COMFYUI_ARGS."]
+        similar = difflib.get_close_matches(unknown[0], known, n=1)
+        advice += [f"It knows {similar[0]}."] if similar else []
+    return f"ComfyUI refuses its options: {last_line}. {' '.join(advice)}"
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from comfyui_runtime.in_process.comfy.lazy_classes import LazyNodeClasses
 from comfyui_runtime.in_process.comfy.node_index import NodeIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 def node_classes() -> Mapping[str, Any]:
@@ -68,13 +69,46 @@ def checks_itself(class_type: str, input_name: str) -> bool:
 
     As ComfyUI has it, one whose check takes ``**kwargs`` checks all of its inputs.
     """
-    own_check = getattr(node_classes()[class_type], "VALIDATE_INPUTS", None)
+    own_check = _own_check(node_classes()[class_type])
     if own_check is None:
         return False
-    parameters = inspect.signature(own_check).parameters
-    return input_name in parameters or any(
-        parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()
-    )
+    parameters = inspect.getfullargspec(own_check)
+    return input_name in parameters.args or parameters.varkw is not None
+
+
+def declared_default(class_type: str, input_name: str, inputs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as declared
+    """Return the default that a node class declares for an input; ``None`` where it has none.
+
+    Args:
+        inputs: What the node is given: some classes declare inputs that depend on others.
+    """
+    specs = input_specs(class_type)
+    if input_name not in specs:
+        specs = _specs_given(class_type, inputs)
+    match specs.get(input_name):
+        case [_, {"default": default}, *_]:
+            return copy.deepcopy(default)
+        case _:
+            return None
+
+
+def _specs_given(class_type: str, inputs: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    finalize = getattr(importlib.import_module("comfy_api.latest"), "_io", None)
+    finalize = getattr(finalize, "get_finalized_class_inputs", None)
+    node_class = node_classes()[class_type]
+    if finalize is None or not hasattr(node_class, "GET_SCHEMA"):
+        return {}
+    declared, *_ = finalize(node_class.INPUT_TYPES(), dict(inputs))
+    return {name: tuple(spec) for group in declared.values() for name, spec in group.items()}
+
+
+def _own_check(node_class: Any) -> Callable[..., Any] | None:  # noqa: ANN401 - a node class
+    """Return a class's own check of its inputs, by the rule of ComfyUI's validation."""
+    api = importlib.import_module("comfy_api.internal")
+    if issubclass(node_class, api._ComfyNodeInternal):  # noqa: SLF001 - as ComfyUI's validation has it
+        check: Callable[..., Any] | None = api.first_real_override(node_class, "validate_inputs")
+        return check
+    return getattr(node_class, "VALIDATE_INPUTS", None)
 
 
 def is_output_class(class_type: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.in_process.comfy.kept_models import KeptModels, Memory, ModelKeepingCache
-from comfyui_runtime.run.messages import first_refusal, last_event
+from comfyui_runtime.run.messages import all_refusals, last_event
 from comfyui_runtime.run.runtime import LoadedModels
 
 if TYPE_CHECKING:
@@ -139,11 +139,13 @@ def make_executor(server: RunEvents, cache_lru: int, memory: Memory | None = Non
     return Executor(execution.PromptExecutor(server, cache_type=kind, cache_args=sizes), memory)
 
 
-def validate(prompt_id: str, prompt: dict[str, Any]) -> tuple[Refusal | None, list[NodeId]]:
+def validate(prompt_id: str, prompt: dict[str, Any]) -> tuple[tuple[Refusal, ...], list[NodeId]]:
     """Validate a prompt as ComfyUI does, and its nodes that lead to no output as well.
 
+    As in ComfyUI, values in the prompt become what their inputs declare: "5" an integer's 5.
+
     Returns:
-        The first thing that is wrong, if anything is, and the output nodes to run.
+        Everything that is wrong, and the output nodes to run.
     """
     execution = importlib.import_module("execution")
     linked = {
@@ -153,7 +155,7 @@ def validate(prompt_id: str, prompt: dict[str, Any]) -> tuple[Refusal | None, li
         if isinstance(value, list) and value
     }
 
-    async def check() -> tuple[Refusal | None, list[NodeId]]:
+    async def check() -> tuple[tuple[Refusal, ...], list[NodeId]]:
         _, error, outputs, node_errors = await execution.validate_prompt(prompt_id, prompt, None)
         validated: dict[str, Any] = {}
         for node_id in prompt.keys() - linked - set(outputs):
@@ -161,7 +163,7 @@ def validate(prompt_id: str, prompt: dict[str, Any]) -> tuple[Refusal | None, li
         for node_id, (_, reasons, _) in validated.items():
             if reasons and node_id not in node_errors:
                 node_errors[node_id] = {"errors": reasons}
-        return first_refusal(error, node_errors), outputs
+        return all_refusals(error, node_errors), outputs
 
     return asyncio.run(check())
 

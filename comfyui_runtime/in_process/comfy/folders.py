@@ -23,6 +23,9 @@ def set_folders(options: BootOptions, scratch: Path) -> None:
     folder_paths.set_temp_directory(str(scratch / "temp"))
     folder_paths.set_user_directory(str(scratch / "user"))
     add_model_dirs(options.base_dir, options.model_dirs)
+    for folder in options.node_dirs:
+        if folder.is_dir():
+            folder_paths.add_model_folder_path("custom_nodes", str(folder))
 
 
 def add_model_dirs(base_dir: Path, model_dirs: Iterable[Path]) -> None:
@@ -48,16 +51,19 @@ def add_model_dirs(base_dir: Path, model_dirs: Iterable[Path]) -> None:
 
 
 def node_pack_paths() -> list[Path]:
-    """Return the folders and files below ``custom_nodes`` that are node packs, sorted by name."""
+    """Return the folders and files below the folders of node packs that are packs.
+
+    Folder by folder, as ComfyUI loads them, and by name in each.
+    """
     folder_paths = importlib.import_module("folder_paths")
     roots = [Path(path) for path in folder_paths.get_folder_paths("custom_nodes")]
-    return sorted(
+    return [
         path
         for root in roots
         if root.is_dir()
-        for path in root.iterdir()
-        if (path.suffix == ".py" if path.is_file() else _is_pack(path))
-    )
+        for path in sorted(root.iterdir())
+        if (path.suffix == ".py" if path.is_file() else _is_pack(path)) and _is_enabled(path.name)
+    ]
 
 
 def folder_roots(kind: str) -> list[str]:
@@ -73,6 +79,11 @@ def model_path(kind: str, name: str) -> Path | None:
 
 def _relative(path: str, root: Path) -> Path:
     return Path(path).resolve().relative_to(root.resolve())
+
+
+def _is_enabled(name: str) -> bool:
+    args = importlib.import_module("comfy.cli_args").args
+    return not args.disable_all_custom_nodes or name in getattr(args, "whitelist_custom_nodes", ())
 
 
 def _is_pack(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import KeysView
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -68,9 +69,8 @@ class LazyNodeClasses(dict[str, Any]):
         return super().setdefault(key, default)
 
     def keys(self) -> Any:  # noqa: ANN401 - dict_keys, a type without a name
-        """Return all names."""
-        self.load_all()
-        return super().keys()
+        """Return all names; looking for one of them loads its file alone."""
+        return KeysView(self)
 
     def values(self) -> Any:  # noqa: ANN401 - dict_values, a type without a name
         """Return all classes."""

@@ -12,7 +12,6 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfyui_runtime.in_process.comfy.classes import node_class_names
 from comfyui_runtime.in_process.comfy.lazy_classes import LazyNodeClasses
 from comfyui_runtime.in_process.comfy.node_index import read_node_index
 
@@ -92,10 +91,13 @@ def run_prestartup_script(pack: Path) -> None:
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
-def load_node_pack(runner: LoopRunner, pack: Path) -> str | None:
-    """Load a node pack; return why it failed, or ``None``."""
+def load_node_pack(runner: LoopRunner, pack: Path, core: frozenset[str]) -> str | None:
+    """Load a node pack; return why it failed, or ``None``.
+
+    Args:
+        core: The classes that packs cannot replace: ComfyUI's own. Among packs the last one wins.
+    """
     nodes = importlib.import_module("nodes")
-    core = set(node_class_names())
     with _captured_warnings() as warnings:
         loaded = runner.run(nodes.load_custom_node(str(pack), core, module_parent="custom_nodes"))
     return None if loaded else _reason(warnings)
@@ -121,7 +123,13 @@ def _captured_warnings() -> Iterator[list[str]]:
 
 
 def _reason(warnings: list[str]) -> str:
-    return warnings[-1] if warnings else "ComfyUI gave no reason"
+    if not warnings:
+        return "ComfyUI gave no reason"
+    reason = warnings[-1]
+    if reason.endswith(": ") and len(warnings) > 1:
+        # The exception says nothing; the traceback before it ends with its type.
+        reason += warnings[-2].strip().rpartition("\n")[2]
+    return reason
 
 
 @contextlib.contextmanager
