@@ -24,6 +24,10 @@ def offer_stock_modules(comfyui_dir: Path) -> None:
     """Have each of ComfyUI's packages give any of its modules as an attribute, from now on."""
     packages = frozenset(path.name for path in comfyui_dir.iterdir() if path.is_dir())
     sys.meta_path.insert(0, _PackageFinder(packages))
+    for name in sorted(packages):
+        # Those without code of their own; importing them costs nothing.
+        if name.startswith("comfy") and not (comfyui_dir / name / "__init__.py").exists():
+            _prepare(importlib.import_module(name))
 
 
 class _PackageFinder(MetaPathFinder):

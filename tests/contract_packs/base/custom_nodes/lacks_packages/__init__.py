@@ -1,0 +1,1 @@
+import not_on_this_machine.part

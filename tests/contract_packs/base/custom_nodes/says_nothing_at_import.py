@@ -1,0 +1,3 @@
+"""Fails without a word while it is imported."""
+
+raise AssertionError
