@@ -265,3 +265,18 @@ def test_what_the_command_line_says_wins_over_the_environment(monkeypatch):
 def test_settings_stay_as_they_were_read():
     with pytest.raises(ValueError, match="frozen"):
         load_settings().device = "cpu"
+
+
+def test_node_packs_are_looked_for_beside_the_models_folders_unless_folders_are_named():
+    assert load_settings(model_dirs="/a/models, /b/models").node_pack_dirs == (
+        Path("/a/custom_nodes"),
+        Path("/b/custom_nodes"),
+    )
+    assert load_settings(node_dirs="/c, /d").node_pack_dirs == (Path("/c"), Path("/d"))
+
+
+def test_vram_mode_without_a_gpu_is_refused_in_a_sentence():
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(device="cpu", vram_mode="low")
+    assert caught.value.code == "invalid_configuration"
+    assert "COMFYUI_VRAM_MODE=low is for GPUs; with COMFYUI_DEVICE=cpu" in caught.value.message

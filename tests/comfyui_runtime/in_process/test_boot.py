@@ -103,6 +103,33 @@ def test_unknown_comfyui_option_is_refused_with_the_parsers_words(comfyui_dir, t
     assert "--no-such-option" in line
 
 
+def test_option_that_a_release_does_not_know_is_named_with_one_that_it_knows(comfyui_dir, tmp_path):
+    line = boot_alone(comfyui_dir, tmp_path, "cpu", "--lowvramm")
+    assert line.startswith("boot_failed: ComfyUI refuses its options: ")
+    assert "This release does not know --lowvramm: take it out of COMFYUI_ARGS." in line
+    assert line.endswith("It knows --lowvram.")
+
+
+def test_options_that_exclude_each_other_are_refused_in_a_sentence(comfyui_dir, tmp_path):
+    line = boot_alone(comfyui_dir, tmp_path, "cpu", "--lowvram")
+    assert line.startswith("boot_failed: ComfyUI refuses its options: ")
+    assert "not allowed with argument" in line
+    assert "COMFYUI_VRAM_MODE do not exclude each other" in line
+
+
+def test_option_that_only_prints_is_refused(comfyui_dir, tmp_path):
+    line = boot_alone(comfyui_dir, tmp_path, "cpu", "--help")
+    assert line.startswith("boot_failed: COMFYUI_ARGS has an option that prints and ends")
+
+
+@pytest.mark.slow
+def test_file_of_extra_model_paths_that_cannot_be_used_is_named(comfyui_dir, tmp_path):
+    paths = tmp_path / "paths.yaml"
+    paths.write_text("- a list\n")
+    line = boot_alone(comfyui_dir, tmp_path, "cpu", "--extra-model-paths-config", str(paths))
+    assert line.startswith(f"boot_failed: The file of extra model paths, {paths}, cannot be used")
+
+
 def test_missing_comfyui_says_how_to_install_it(tmp_path):
     line = boot_alone(tmp_path / "nowhere", tmp_path, "cpu")
     assert "Run ./provision.sh" in line

@@ -10,6 +10,7 @@ from comfyui_runtime.run.messages import (
     RunInterrupted,
     RunStarted,
     StepDone,
+    all_refusals,
     first_refusal,
     last_event,
     parse_message,
@@ -136,3 +137,31 @@ def test_nodes_error_comes_before_the_one_that_sums_up():
         None, "prompt_outputs_failed_validation", "Failed", ""
     )
     assert first_refusal(None, {}) is None
+
+
+def test_every_refusal_of_every_node_is_listed():
+    missing = {
+        "type": "required_input_missing",
+        "message": "Required input is missing",
+        "details": "steps",
+        "extra_info": {"input_name": "steps"},
+    }
+    other = {**missing, "type": "return_type_mismatch"}
+    found = all_refusals({"type": "summary"}, {"1": {"errors": [missing, other]}})
+    assert [(one.node_id, one.input_name, one.is_missing_input) for one in found] == [
+        ("1", "steps", True),
+        ("1", "steps", False),
+    ]
+    assert all_refusals(None, {}) == ()
+
+
+def test_exception_without_a_text_is_told_by_its_type():
+    error = {
+        "type": "exception_during_validation",
+        "message": "Exception when validating node",
+        "details": "",
+        "extra_info": {"exception_type": "AssertionError"},
+    }
+    refusal = first_refusal(None, {"1": {"errors": [error]}})
+    assert refusal is not None
+    assert refusal.details == "AssertionError"
