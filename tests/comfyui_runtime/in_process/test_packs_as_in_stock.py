@@ -28,7 +28,7 @@ from comfyui_runtime.workflow.patch import PatchedGraph
 
 comfyui_dir, base, volume = map(Path, sys.argv[1:4])
 options = BootOptions(
-    comfyui_dir, base, node_dirs=(volume, volume / "missing"), device="cpu", lazy=sys.argv[4] == "lazy"
+    comfyui_dir, base, node_dirs=(volume, volume / "none"), device="cpu", lazy=sys.argv[4] == "lazy"
 )
 runtime, report = boot(options)
 

@@ -94,7 +94,7 @@ def test_dynamic_vram_is_switched_on_as_main_does_it(comfyui_dir, tmp_path, opti
     (tmp_path / "custom_nodes").mkdir()
     given = (comfyui_dir, tmp_path, "--enable-dynamic-vram", *options)
     stock = output_of(RECORD + STOCK + REPORT, *given)
-    assert [call[0] for call in stock["calls"]][0] == "init"
+    assert stock["calls"][0][0] == "init"
     assert stock["patcher"] == "ModelPatcherDynamic"
     assert output_of(RECORD + OURS + REPORT, *given) == stock
 
