@@ -207,9 +207,7 @@ class Function:
                 encoded = _encode(request, patched, result.outputs)
             report(JobProgress(phase="store", fraction=1.0))
             with clock.phase("store"):
-                results = self._delivery.deliver(
-                    request, inputs.by_name, encoded, cancellation
-                )
+                results = self._delivery.deliver(request, inputs.by_name, encoded, cancellation)
             return replace(results, warnings=(*result.warnings, *results.warnings))
 
     def _fetch(self, request: Request, cancellation: Cancellation, job_files: JobFiles) -> Inputs:

@@ -23,6 +23,7 @@ from comfyui_runtime.errors import ServiceError
 from comfyui_runtime.in_process.boot import boot
 from comfyui_runtime.in_process.options import BootOptions
 from comfyui_runtime.run.cancellation import Cancellation
+from comfyui_runtime.run.outputs import ImageOutput
 from comfyui_runtime.workflow.graph import parse_graph
 from comfyui_runtime.workflow.patch import PatchedGraph
 
@@ -37,7 +38,8 @@ def outcome(graph):
         result = runtime.run(PatchedGraph(parse_graph(graph), {}), Cancellation(60))
     except ServiceError as error:
         return {"code": error.code, "message": error.message}
-    pixels = [int(output.image.pixels[0, 0, 0]) for output in result.outputs]
+    pictures = [output.image for output in result.outputs if isinstance(output, ImageOutput)]
+    pixels = [int(picture.pixels[0, 0, 0]) for picture in pictures]
     return {"pixels": pixels, "warnings": list(result.warnings)}
 
 server = importlib.import_module("server").PromptServer.instance
