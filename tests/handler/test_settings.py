@@ -51,7 +51,8 @@ def sample(variable: str) -> tuple[str, object]:
         return other, other
     if kind is bool:
         return ("false", False) if field.default else ("true", True)
-    return str(field.default + 1), field.default + 1
+    value = (field.default or 0) + 1
+    return str(value), value
 
 
 @pytest.fixture(autouse=True)
