@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import traceback
 from typing import NoReturn
 
+from comfyui_runtime.in_process.descriptors import discard_output, guard_descriptors
 from handler.cli import main
 from handler.process_end import leave
 
-# These log on standard error and print no result, so that what C code writes belongs in the log.
+# These log on standard error and print no result: what is printed comes from node packs.
 _SERVING = frozenset({"serve", "runpod"})
+# These print one JSON document, and nothing else may stand on standard output.
+_PRINTING_JSON = frozenset({"run", "batch"})
 _INTERRUPTED = 130  # as shells report it
 
 
@@ -23,7 +24,7 @@ def main_process() -> NoReturn:
         status = _INTERRUPTED
     except BrokenPipeError:
         # Whoever read the output, such as head, has enough. Nothing more can be written to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         status = 1
     except Exception:  # noqa: BLE001 - reported as Python does; only the process's end has a limit
         traceback.print_exc()
@@ -33,11 +34,13 @@ def main_process() -> NoReturn:
 
 def run() -> int:
     """Run the command line as a process of its own."""
-    if _SERVING.intersection(sys.argv[1:2]):
-        from comfyui_runtime.in_process.descriptors import guard_descriptors
+    return main(prepare=_prepare)
 
-        guard_descriptors()
-    return main()
+
+def _prepare(command: str) -> None:
+    """Guard descriptors 1 and 2 where node packs are about to be loaded."""
+    if command in _SERVING | _PRINTING_JSON:
+        guard_descriptors(keep_output_apart=command in _PRINTING_JSON)
 
 
 if __name__ == "__main__":

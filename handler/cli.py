@@ -22,7 +22,7 @@ from handler.commands import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _SCRIPT = "comfyui-function"
 # What commands import beyond the dependencies, and the extra of pyproject.toml that brings it.
@@ -39,8 +39,12 @@ _EXTRA_WITH = {
 _COMMANDS = (run, batch, runpod, serve, add, workflows, schema, settings, check, health)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit status: 0 done, 1 failed, 2 wrong usage."""
+def main(argv: Sequence[str] | None = None, *, prepare: Callable[[str], None] | None = None) -> int:
+    """Run a command and return the exit status: 0 done, 1 failed, 2 wrong usage.
+
+    Args:
+        prepare: Called with the command's name before it is carried out.
+    """
     parser = argparse.ArgumentParser(
         prog=_program(),
         description="ComfyUI in-process as a serverless function: a photo in, a picture's URL out.",
@@ -53,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, unknown = parser.parse_known_args(argv)
     if unknown and args.command != "runpod":
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if prepare is not None:
+        prepare(args.command)
     return _execute(args)
 
 

@@ -14,6 +14,7 @@ import select
 import sys
 import threading
 import time
+from typing import TextIO
 
 log = logging.getLogger(__name__)
 
@@ -25,21 +26,38 @@ _END = 2 * 1024
 
 class _Guard:
     pipe: int | None = None
+    output: _Moved | None = None
 
 
-def guard_descriptors() -> None:
+def guard_descriptors(*, keep_output_apart: bool = False) -> None:
     """Take 1 and 2 into the log from now on. Once per process, before logging is set up.
 
     What Python writes to ``sys.stdout`` and ``sys.stderr`` goes where it went. Should the process
     crash, Python's traceback goes there as well.
+
+    Args:
+        keep_output_apart: Whether only :func:`standard_output` leads to standard output, and what
+            node packs print goes to standard error.
     """
     if _Guard.pipe is not None:
         return
-    sys.stdout, sys.stderr = _Moved(1), _Moved(2)
+    _Guard.output, errors = _Moved(1), _Moved(2)
+    sys.stdout, sys.stderr = errors if keep_output_apart else _Guard.output, errors
     faulthandler.enable(os.dup(2))
     reader, _Guard.pipe = os.pipe()
     mend_descriptors(replace=True)
     threading.Thread(target=_read, args=(reader,), name="descriptors", daemon=True).start()
+
+
+def standard_output() -> TextIO:
+    """Return what leads to the process's standard output, guarded or not."""
+    return _Guard.output or sys.stdout
+
+
+def discard_output() -> None:
+    """Throw away what is still to be written to standard output, which nobody reads any more."""
+    output = _Guard.output.descriptor if _Guard.output else sys.stdout.fileno()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
 
 
 def mend_descriptors(*, replace: bool = False) -> None:
@@ -60,8 +78,9 @@ class _Moved(io.TextIOWrapper):
         stream = sys.stdout if number == 1 else sys.stderr
         stream.flush()
         self._number = number
+        self.descriptor = os.dup(number)
         super().__init__(
-            os.fdopen(os.dup(number), "wb"),
+            os.fdopen(self.descriptor, "wb"),
             encoding=getattr(stream, "encoding", "utf-8"),
             errors="backslashreplace",
             line_buffering=True,

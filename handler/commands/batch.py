@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from comfyui_runtime.in_process.descriptors import standard_output
 from handler.commands.options import (
     add_device_option,
     add_request_options,
@@ -101,7 +102,8 @@ def execute(args: argparse.Namespace) -> int:
         body = {"code": error.code, "message": error.message, "details": error.details}
         print(json.dumps({"error": body}, indent=2, ensure_ascii=False), file=sys.stderr)
         return INCOMPLETE
-    print(json.dumps(report.model_dump(mode="json"), indent=2, ensure_ascii=False), flush=True)
+    text = json.dumps(report.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    print(text, file=standard_output(), flush=True)
     if end != "done":
         return INCOMPLETE
     return SOME_FAILED if report.failed else DONE

@@ -17,7 +17,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "health",
         help="ask the running worker whether it lives",
-        description="Ask the worker of this machine: by its heartbeat where it takes jobs from "
+        description="Ask the worker of this machine: by its liveness file where it takes jobs from "
         "RunPod, else by GET /health on PORT. The status is 1 if it does not answer, or is beyond "
         "repair. For HEALTHCHECK and its like.",
     )
@@ -27,10 +27,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def execute(args: argparse.Namespace) -> int:
     """Ask, and print the answer."""
     del args
-    from handler.heartbeat import has_heartbeat
+    from handler.liveness import is_live
     from handler.settings import load_settings
 
-    beats = has_heartbeat()
+    beats = is_live()
     if beats is not None:
         print("running" if beats else "no sign of life for a minute")
         return 0 if beats else 1

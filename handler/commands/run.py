@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from comfyui_runtime.in_process.descriptors import standard_output
 from handler.commands.options import (
     add_device_option,
     add_request_options,
@@ -90,7 +91,8 @@ def execute(args: argparse.Namespace) -> int:
 def _print(response: Response) -> None:
     from handler.contract.answer import answer_of
 
-    print(json.dumps(answer_of(response), indent=2, ensure_ascii=False))
+    text = json.dumps(answer_of(response), indent=2, ensure_ascii=False)
+    print(text, file=standard_output(), flush=True)
 
 
 def event_of(args: argparse.Namespace) -> object:

@@ -54,6 +54,8 @@ class Request:
         files: Where to take each named file from, as the event gave it.
         shape: Whose contract the event follows.
         comfy_org_api_key: For nodes that call paid services; the event's, else the worker's.
+        inline_max_bytes: Most bytes that inline results may take in the response; over it they are
+            stored, and named by URL. ``None`` for no limit.
     """
 
     job_id: JobId
@@ -66,6 +68,7 @@ class Request:
     files: Mapping[str, str] = field(default_factory=dict)
     shape: Shape = "own"
     comfy_org_api_key: SecretStr | None = None
+    inline_max_bytes: int | None = None
 
     @property
     def seed(self) -> int | None:

@@ -107,15 +107,20 @@ class Delivery:
             ServiceError: The job was told to stop, and its upload did not end in time; see
                 :meth:`comfyui_runtime.run.cancellation.Cancellation.check`. The files are kept.
         """
+        warnings: tuple[str, ...] = ()
         if request.output.delivery == "base64":
-            return Results(tuple(_inline(file) for file in files), request.seed)
+            size = sum(_inline_size(file) for file in files)
+            if request.inline_max_bytes is None or size <= request.inline_max_bytes:
+                return Results(tuple(_inline(file) for file in files), request.seed)
+            warnings = (_too_large_for_inline(size, request.inline_max_bytes),)
+            log.warning("results are too large for inline delivery", extra={"bytes": size})
         by_key = {_key(request, index, file): file for index, file in enumerate(files)}
         try:
             stored = self._store_in_time(request, by_key, cancellation)
         except StorageError as error:
             self._keep(request, by_key, error)
             raise
-        warnings = self._remember(request, inputs, list(by_key), stored)
+        warnings += self._remember(request, inputs, list(by_key), stored)
         return Results(stored, request.seed, warnings=warnings)
 
     def deliver_kept(self, request: Request) -> Results | None:
@@ -242,6 +247,20 @@ def _may_reuse(request: Request) -> bool:
 
 def _key(request: Request, index: int, file: EncodedFile) -> str:
     return result_key(request.job_id, index, file.extension, request.output.prefix)
+
+
+def _too_large_for_inline(size: int, limit: int) -> str:
+    return (
+        f"The results have {size} bytes as base64, and the platform passes on {limit}: they are "
+        "stored, and named by URL."
+    )
+
+
+def _inline_size(file: EncodedFile) -> int:
+    """Return the bytes that a file takes in the response, before it is read from the disk."""
+    around = _output_file(file) if file.text is None else _inline(file)
+    in_base64 = 0 if file.text is not None else -(-file.size // 3) * 4
+    return len(around.model_dump_json().encode()) + in_base64
 
 
 def _inline(file: EncodedFile) -> OutputFile:

@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.errors import ServiceError
+from comfyui_runtime.in_process.descriptors import guard_descriptors
 from handler.contract.answer import answer_of
 from handler.contract.job_id import job_id_of
 from handler.contract.response import failure
@@ -60,6 +61,7 @@ class ModalContainer:
     """
 
     def __init__(self, settings: Settings, on_broken: Callable[[], None]) -> None:
+        guard_descriptors()
         configure_logging(settings)
         self._settings = settings
         self._jobs = JobService(settings, on_broken)

@@ -15,6 +15,8 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.errors import ServiceError
@@ -23,11 +25,12 @@ from handler.contract.errors import ResponseTooLargeError
 from handler.contract.job_id import job_id_of
 from handler.contract.response import Failure, failure
 from handler.contract.worker_comfyui import shape_of
-from handler.heartbeat import start_heartbeat
 from handler.job.pool import JobPool
 from handler.job.request import refusals_logged
 from handler.job.start import start
+from handler.liveness import keep_liveness_file
 from handler.machine_paths import without_paths
+from handler.shelf.s3 import resolve_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,6 +49,10 @@ MOST_BYTES = 10_000_000
 MOST_BYTES_SYNC = 20_000_000
 # What the SDK puts around an output.
 _ENVELOPE_BYTES = 1_000
+# What a response has beside its outputs.
+_REST_BYTES = 3_000
+# Where a serverless worker finds its network volume, which outlives it.
+_VOLUME = Path("/runpod-volume")
 _PROGRESS_EVERY = 1.0
 _LAST_PROGRESS = 5.0
 
@@ -61,7 +68,7 @@ def run_worker(settings: Settings) -> int:
     import runpod
     from runpod.serverless.modules.worker_state import JobsProgress
 
-    start_heartbeat()
+    keep_liveness_file()
     if settings.serve_api_locally and "--rp_serve_api" not in sys.argv:
         sys.argv += ["--rp_serve_api", "--rp_api_host", "0.0.0.0"]  # noqa: S104 - as asked for
     # Who reaches an endpoint of RunPod's has its key.
@@ -112,6 +119,9 @@ class Worker:
         try:
             with refusals_logged(job_id):
                 request = await asyncio.to_thread(function.read, taken, job_id)
+                if _keeps_results(function.settings):
+                    most = _most_bytes(job_id) - _ENVELOPE_BYTES - _REST_BYTES
+                    request = replace(request, inline_max_bytes=most)
                 job = self._pool.submit(request, progress)
         except ServiceError as error:
             refused = failure(job_id, without_paths(error, function.settings))
@@ -137,7 +147,7 @@ def _body(response: Response, job_id: JobId) -> dict[str, Any]:
     if isinstance(response, Failure):
         return _error(response)
     body = answer_of(response)
-    most = MOST_BYTES_SYNC if job_id.startswith("sync-") else MOST_BYTES
+    most = _most_bytes(job_id)
     size = len(json.dumps(body, ensure_ascii=False).encode()) + _ENVELOPE_BYTES
     if size <= most:
         return body
@@ -145,12 +155,23 @@ def _body(response: Response, job_id: JobId) -> dict[str, Any]:
     error = ResponseTooLargeError(
         f"The response has {size} bytes, and RunPod passes on at most {most}. Ask for "
         'output.delivery "url" (worker-comfyui\'s events: set BUCKET_ENDPOINT_URL), for a smaller '
-        "picture, or for the format jpeg or webp.",
+        "picture, or for the format jpeg or webp. With a bucket, or RESULTS_DIR on the network "
+        "volume, the worker would have stored the result.",
         bytes=size,
         limit=most,
     )
     log.warning("response is too large", extra={"job": job_id, "bytes": size, "limit": most})
     return _error(failure(job_id, error).shaped(response.shape))
+
+
+def _most_bytes(job_id: JobId) -> int:
+    return MOST_BYTES_SYNC if job_id.startswith("sync-") else MOST_BYTES
+
+
+def _keeps_results(settings: Settings) -> bool:
+    """Say whether what is stored outlives the worker: in a bucket, or on the network volume."""
+    on_volume = settings.results_dir.resolve().is_relative_to(_VOLUME)
+    return on_volume or resolve_bucket(settings) is not None
 
 
 def _error(failure: Failure) -> dict[str, Any]:

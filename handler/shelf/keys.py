@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
-# A file name may have 255 bytes on the usual file systems.
-_LONGEST_SEGMENT = 200
+if TYPE_CHECKING:
+    from handler.contract.job_id import JobId
+
 _RESULT_NAME = re.compile(r"[0-9]+\.[A-Za-z0-9]+")
 
 
-def result_key(job_id: str, index: int, extension: str, prefix: str) -> str:
+def result_key(job_id: JobId, index: int, extension: str, prefix: str) -> str:
     """Return the key of a job's result.
 
     The same job gets the same key again, so that a repeated job replaces its own result; two
@@ -21,7 +21,7 @@ def result_key(job_id: str, index: int, extension: str, prefix: str) -> str:
     result's number.
 
     Args:
-        job_id: Any text.
+        job_id: A segment of a path as it stands.
         index: The result's place among the job's results, from 0.
         extension: Letters and digits, without the dot.
         prefix: The event's ``output.prefix``; may be empty.
@@ -32,25 +32,9 @@ def result_key(job_id: str, index: int, extension: str, prefix: str) -> str:
     if not (extension.isascii() and extension.isalnum()):
         message = f"a file extension is letters and digits, not {extension!r}"
         raise ValueError(message)
-    folders = [*(prefix.split("/") if prefix else []), _segment(job_id)]
+    folders = [*(prefix.split("/") if prefix else []), job_id]
     return "/".join([*map(_as_folder, folders), f"{index}.{extension}"])
 
 
 def _as_folder(segment: str) -> str:
     return segment.replace(".", "%2E") if _RESULT_NAME.fullmatch(segment) else segment
-
-
-def _segment(job_id: str) -> str:
-    """Write a job id as one path segment, one to one.
-
-    Letters, digits and ``_ - .`` stay; the rest is percent-encoded, and so is a leading dot:
-    "." and ".." have a meaning in paths, and other names with one are hidden. Long ids
-    are replaced by their SHA-256 behind a tilde, which no other segment contains.
-    """
-    raw = job_id.encode("utf-8", "surrogatepass")
-    encoded = quote(raw, safe="").replace("~", "%7E")
-    if encoded.startswith("."):
-        encoded = "%2E" + encoded[1:]
-    if 0 < len(encoded) <= _LONGEST_SEGMENT:
-        return encoded
-    return "~" + hashlib.sha256(raw).hexdigest()

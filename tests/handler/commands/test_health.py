@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from handler import heartbeat
-from handler.heartbeat import has_heartbeat, start_heartbeat
+from handler import liveness
+from handler.liveness import is_live, keep_liveness_file
 
 
 @pytest.fixture(autouse=True)
@@ -35,26 +35,26 @@ def test_server_that_does_not_answer_is_not_healthy(run, monkeypatch, host):
     assert run("health")[:2] == (1, "no answer\n")
 
 
-def test_worker_without_a_port_is_asked_by_its_heartbeat(run):
-    start_heartbeat(every=0.1)
-    while has_heartbeat() is None:
+def test_worker_without_a_port_is_asked_by_its_liveness_file(run):
+    keep_liveness_file(every=0.1)
+    while is_live() is None:
         time.sleep(0.01)
     assert run("health")[:2] == (0, "running\n")
     long_ago = time.time() - 100
-    os.utime(heartbeat.heartbeat_path(), (long_ago, long_ago))
+    os.utime(liveness.liveness_path(), (long_ago, long_ago))
     # The process that hangs writes none.
-    assert has_heartbeat(stale_after=-1) is False
+    assert is_live(stale_after=-1) is False
 
 
-def test_heartbeat_of_a_process_that_is_gone_counts_for_nothing(tmp_path):
-    path = tmp_path / "heartbeat"
+def test_liveness_file_of_a_process_that_is_gone_counts_for_nothing(tmp_path):
+    path = tmp_path / "alive"
     program = f"""
 from pathlib import Path
-from handler.heartbeat import has_heartbeat, start_heartbeat
-start_heartbeat(Path({str(path)!r}))
-while not has_heartbeat(Path({str(path)!r})):
+from handler.liveness import is_live, keep_liveness_file
+keep_liveness_file(Path({str(path)!r}))
+while not is_live(Path({str(path)!r})):
     pass
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
     assert path.exists()
-    assert has_heartbeat(path) is None
+    assert is_live(path) is None

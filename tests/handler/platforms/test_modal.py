@@ -53,6 +53,7 @@ def comfyui(deploy_file, make_function, local_settings, monkeypatch):
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     monkeypatch.setattr(handler.platforms.modal, "start", make_function)
+    monkeypatch.setattr(handler.platforms.modal, "guard_descriptors", lambda: None)
     monkeypatch.setattr(handler.settings, "load_settings", lambda: local_settings)
     instance = deploy_file.ComfyUI()
     # modal runs the enter hooks on this machine only for a method that is not a coroutine.

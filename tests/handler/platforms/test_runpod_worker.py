@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
+import urllib.request
 from io import BytesIO
 
 import numpy as np
@@ -87,6 +89,40 @@ def test_response_over_the_platforms_limit_is_an_error_that_says_so(pool, fake, 
     assert error["details"]["bytes"] > error["details"]["limit"] == 10_000
     assert handled(worker, taken("sync-1", delivery="base64"))["status"] == "succeeded"
     assert handled(worker, taken("job-2"))["status"] == "succeeded"
+
+
+def test_response_over_the_platforms_limit_is_stored_on_the_volume(
+    pool, fake, local_settings, monkeypatch
+):
+    fake.outputs = noise
+    monkeypatch.setattr(handler.platforms.runpod, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(handler.platforms.runpod, "_VOLUME", local_settings.results_dir.parent)
+    response = handled(Worker(pool, nowhere), taken(delivery="base64"))
+    (output,) = response["outputs"]
+    assert output["base64"] is None
+    with urllib.request.urlopen(output["url"]) as answer:
+        assert hashlib.sha256(answer.read()).hexdigest() == output["sha256"]
+    (warning,) = response["warnings"]
+    assert "stored, and named by URL" in warning
+    assert len(json.dumps(response)) < 10_000
+
+
+def test_response_over_the_platforms_limit_is_stored_in_the_bucket(
+    fake, bucket_settings, monkeypatch
+):
+    fake.outputs = noise
+    monkeypatch.setattr(handler.platforms.runpod, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(handler.platforms.runpod, "MOST_BYTES_SYNC", 100_000)
+    delivery = Delivery(open_storage(bucket_settings), open_kept_results(bucket_settings))
+    function = Function(bucket_settings, fake, InputFetcher(bucket_settings), delivery)
+    pool = JobPool(function, 1)
+    worker = Worker(pool, nowhere)
+    stored = handled(worker, taken(delivery="base64"))["outputs"][0]
+    inline = handled(worker, taken("sync-1", delivery="base64"))["outputs"][0]
+    pool.close(grace=0.0)
+    with urllib.request.urlopen(stored["url"]) as answer:
+        assert answer.read() == base64.b64decode(inline["base64"])
+    assert inline["url"] is None
 
 
 def test_no_progress_is_posted_after_the_result(pool, fake, monkeypatch):

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from handler.contract.errors import StorageError, StorageUnavailableError
+from handler.contract.job_id import JobId
 from handler.shelf import open_storage, result_key
 
 from .conftest import sha256, store
@@ -53,7 +54,7 @@ def test_the_installations_prefix_stands_before_the_events(bucket_settings, phot
 
 
 def test_a_key_with_escapes_in_it_is_fetched_from_its_url(bucket_settings, photo, s3, bucket):
-    key = result_key("sync/ä ~1", 0, "png", "")
+    key = "sync/ä ~1/0.png"
     for kind in ("presigned", "public"):
         stored = store(
             open_storage(bucket_settings()), photo, key, expires_in=None if kind == "public" else 60
@@ -71,8 +72,9 @@ def test_a_public_url_has_no_signature(bucket_settings, photo, s3_url, bucket):
 
 def test_a_public_address_of_its_own_is_used(bucket_settings, photo):
     storage = open_storage(bucket_settings(bucket_public_url="https://images.example.com/"))
-    stored = store(storage, photo, result_key("a b", 0, "png", ""), expires_in=None)
-    assert stored.url == "https://images.example.com/a%2520b/0.png"
+    key = result_key(JobId("0.png"), 0, "png", "")
+    stored = store(storage, photo, key, expires_in=None)
+    assert stored.url == "https://images.example.com/0%252Epng/0.png"
 
 
 def test_a_repeated_job_replaces_its_result(bucket_settings, photo, s3, bucket):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from handler.contract.errors import StorageError
+from handler.contract.job_id import JobId
 from handler.shelf import FolderShelf, result_key
 
 from .conftest import sha256, store
@@ -17,8 +18,9 @@ def files(folder):
 
 
 def test_a_result_is_read_back_from_its_url(tmp_path, photo):
-    stored = store(FolderShelf(tmp_path / "results"), photo, result_key("job ä", 0, "png", "me"))
-    assert stored.key == "me/job%20%C3%A4/0.png"
+    key = result_key(JobId("0.png"), 0, "png", "me")
+    stored = store(FolderShelf(tmp_path / "results"), photo, key)
+    assert stored.key == "me/0%2Epng/0.png"
     with urllib.request.urlopen(stored.url) as response:
         assert response.read() == photo
 

@@ -1,4 +1,4 @@
-"""A sign of life in a file, for a worker that listens on no port."""
+"""Liveness of a worker that listens on no port: a file that it writes again and again."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _EVERY = 5.0
 _STALE_AFTER = 60.0
 
 
-def start_heartbeat(path: Path | None = None, every: float = _EVERY) -> None:
+def keep_liveness_file(path: Path | None = None, every: float = _EVERY) -> None:
     """Write this process's id to a file from now on, every few seconds, until it ends."""
-    path = path or heartbeat_path()
+    path = path or liveness_path()
 
     def beat() -> None:
         while True:
@@ -25,12 +25,12 @@ def start_heartbeat(path: Path | None = None, every: float = _EVERY) -> None:
                 path.write_text(str(os.getpid()))
             time.sleep(every)
 
-    threading.Thread(target=beat, name="heartbeat", daemon=True).start()
+    threading.Thread(target=beat, name="liveness", daemon=True).start()
 
 
-def has_heartbeat(path: Path | None = None, stale_after: float = _STALE_AFTER) -> bool | None:
-    """Say whether the process that writes the heartbeat lives; ``None`` where none writes one."""
-    path = path or heartbeat_path()
+def is_live(path: Path | None = None, stale_after: float = _STALE_AFTER) -> bool | None:
+    """Say whether the process that writes the file lives; ``None`` where none writes one."""
+    path = path or liveness_path()
     try:
         written_at, process_id = path.stat().st_mtime, int(path.read_text())
         os.kill(process_id, 0)
@@ -39,6 +39,6 @@ def has_heartbeat(path: Path | None = None, stale_after: float = _STALE_AFTER) -
     return time.time() - written_at < stale_after
 
 
-def heartbeat_path() -> Path:
-    """Return where the heartbeat of this user's worker is."""
-    return Path(tempfile.gettempdir()) / f"comfyui-worker-{os.getuid()}.heartbeat"
+def liveness_path() -> Path:
+    """Return where the liveness file of this user's worker is."""
+    return Path(tempfile.gettempdir()) / f"comfyui-worker-{os.getuid()}.alive"
