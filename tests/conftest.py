@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from places import PROJECT, TESTS
+from platforms_support.server_process import start_server  # noqa: F401
 
 from bench.stock_server import stock_server
 from comfyui_runtime.in_process.boot import BootReport, boot

@@ -58,6 +58,12 @@ def _workflow(value: object) -> object:
     )
 
 
+def _whole(value: object) -> object:
+    """Take 40.0 for 40: JSON has one kind of number, and JSON Schema calls both integers."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_Integer = Annotated[int, BeforeValidator(_whole)]
 ParamValue = Annotated[bool | int | float | str, BeforeValidator(_scalar)]
 Name = Annotated[str, Field(min_length=1, max_length=_MOST_OF_A_NAME)]
 # Of a graph in the event, inputs have the names of files.
@@ -86,7 +92,7 @@ class Output(_Strict):
     """How the result is encoded, and how it is handed over."""
 
     format: Literal["png", "webp", "jpeg"] = Field("png", description="Image format of the result.")
-    quality: int = Field(
+    quality: _Integer = Field(
         90, ge=1, le=100, description="Quality of jpeg and webp; 100 makes webp lossless."
     )
     delivery: Literal["url", "base64"] = Field(
@@ -95,7 +101,7 @@ class Output(_Strict):
     url: Literal["presigned", "public"] = Field(
         "presigned", description="A signed URL that expires, or the object's public address."
     )
-    expires_in: int = Field(
+    expires_in: _Integer = Field(
         86_400,
         ge=60,
         le=604_800,

@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from handler.contract.event import Event
+from handler.http.auth import PROBES
 from handler.http.refusals import Refusal
 
 if TYPE_CHECKING:
@@ -61,9 +62,11 @@ def describe(app: FastAPI, *, token_needed: bool) -> dict[str, Any]:
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
         _, events = models_json_schema([(Event, "validation")], ref_template=f"{_SCHEMAS}{{model}}")
-        for path in document["paths"].values():
-            for operation in path.values():
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
                 _correct(operation["responses"])
+                if path in PROBES:
+                    operation["security"] = []
         components = document.setdefault("components", {})
         components.setdefault("schemas", {}).update(events["$defs"])
         if token_needed:

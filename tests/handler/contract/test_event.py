@@ -63,6 +63,13 @@ def test_every_field_of_the_contract_is_read():
     assert parsed.input.output.model_dump() == OUTPUT
 
 
+def test_whole_number_may_be_written_with_a_fraction():
+    """JSON has one kind of number, and JSON Schema calls 40.0 an integer."""
+    output = parse_event(event(output={"quality": 40.0, "expires_in": 6e1})).input.output
+    assert (output.quality, output.expires_in) == (40, 60)
+    assert set(problems(event(output={"quality": 40.5}))) == {"input.output.quality"}
+
+
 def test_what_is_not_given_has_its_default():
     parsed = parse_event(event())
     assert parsed.id is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -175,10 +176,17 @@ class Die:
     @classmethod
     def INPUT_TYPES(cls):
         seconds = ("FLOAT", {"default": 0.0, "min": 0.0, "max": 10.0})
-        return {"required": {"image": ("IMAGE", {}), "seconds": seconds}}
+        how = (["exit", "segfault", "abort", "kill"], {})
+        return {"required": {"image": ("IMAGE", {}), "seconds": seconds, "how": how}}
 
-    def run(self, image, seconds):
+    def run(self, image, seconds, how):
         time.sleep(seconds)
+        if how == "segfault":
+            ctypes.string_at(0)
+        if how == "abort":
+            os.abort()
+        if how == "kill":  # as the kernel does when memory is short
+            os.kill(os.getpid(), signal.SIGKILL)
         os._exit(9)
 
 
