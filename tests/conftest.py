@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fault_table import marked_faults, write
 from hypothesis import settings
 from places import PROJECT, TESTS
 from platforms_support.server_process import start_server  # noqa: F401
@@ -48,6 +49,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(item.path.is_relative_to(part) for part in CONTRACT):
             item.add_marker(pytest.mark.contract)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-fault-table",
+        action="store_true",
+        help="write the table of faults in docs/reliability.md, if every marked test passes",
+    )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    config = session.config
+    if not config.getoption("write_fault_table") or hasattr(config, "workerinput"):
+        return
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    passed = {_function_of(report.nodeid) for report in reporter.stats.get("passed", [])}
+    other = [
+        _function_of(report.nodeid)
+        for outcome in ("failed", "error", "skipped")
+        for report in reporter.stats.get(outcome, [])
+    ]
+    faults = marked_faults()
+    not_proved = [row for row in faults if (row.file, row.test) not in passed.difference(other)]
+    if not_proved:
+        names = ", ".join(row.test for row in not_proved)
+        raise pytest.UsageError(f"The table is not written; not proved: {names}")
+    write(faults)
+
+
+def _function_of(nodeid: str) -> tuple[str, str]:
+    names = nodeid.partition("[")[0].split("::")
+    return names[0], names[-1]
 
 
 @dataclass(frozen=True)

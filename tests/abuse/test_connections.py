@@ -54,6 +54,10 @@ def pour(connection: socket.socket, piece: bytes, most: int) -> int:
     ids=["header", "headers", "address", "trailer", "chunk extension"],
 )
 @pytest.mark.parametrize("token", [None, SecretStr("long enough")])
+@pytest.mark.fault(
+    "A request head never ends",
+    "it is cut off; others are served",
+)
 def test_head_that_never_ends_is_cut_off_and_others_are_served(attacked, start, piece, token):
     server = attacked(api_token=token)
     with connect(server) as connection:
@@ -140,6 +144,10 @@ def test_idle_connection_between_requests_is_kept(attacked):
             time.sleep(0.8)
 
 
+@pytest.mark.fault(
+    "Many connections stay silent",
+    "nobody is locked out",
+)
 def test_silent_connections_lock_nobody_out(attacked, caplog):
     server = attacked(ConnectionLimits(connections=40))
     with ExitStack() as silent:
@@ -186,6 +194,10 @@ class TestFullQueue:
         server.submit(event("steps", id="one", params=ENDLESS))
         server.submit(event("steps", id="one", params=ENDLESS))
 
+    @pytest.mark.fault(
+        "Large bodies wait for the start",
+        "they are limited in bytes",
+    )
     def test_events_that_wait_for_the_start_are_limited_in_bytes(self, attacked):
         server = attacked(queue_max_bytes=450_000)
         threads = [
@@ -234,6 +246,10 @@ class TestHostHeader:
     def status(self, server, host: str, path: str = "/v1/workflows") -> int:
         return server.get(path, headers={"Host": host}).status_code
 
+    @pytest.mark.fault(
+        "A web page rebinds its name to the service",
+        "it is refused",
+    )
     def test_name_of_another_site_is_refused_without_a_token(self, attacked):
         server = attacked()
         refused = server.get("/v1/workflows", headers={"Host": "evil.example.com:8000"})

@@ -81,6 +81,10 @@ def succeeds(process, job_id: str) -> bool:
 @pytest.mark.parametrize(
     ("how", "status"), [("exit", 9), ("segfault", -11), ("abort", -6), ("kill", -9)]
 )
+@pytest.mark.fault(
+    "A node ends the process: `os._exit`, a segmentation fault, an abort, a kill",
+    "the job is told as lost, with the node; the jobs that waited are done",
+)
 def test_job_whose_node_ends_the_process_is_told_as_lost_and_those_that_waited_are_done(
     start_server, how, status
 ):
@@ -100,6 +104,10 @@ def test_job_whose_node_ends_the_process_is_told_as_lost_and_those_that_waited_a
     assert succeeds(second, "deadly")
 
 
+@pytest.mark.fault(
+    "The process is killed while it fetches an input",
+    "the next process does the job",
+)
 def test_job_killed_while_its_photo_is_fetched_is_done_by_the_next_process(
     start_server, silent, website
 ):
@@ -120,6 +128,10 @@ def test_job_killed_while_its_photo_is_fetched_is_done_by_the_next_process(
         assert succeeds(second, "waiting")
 
 
+@pytest.mark.fault(
+    "The process is killed while it stores a result",
+    "the next process does the job",
+)
 def test_job_killed_while_its_result_is_stored_is_done_by_the_next_process(start_server, silent):
     nowhere = f"http://127.0.0.1:{silent.getsockname()[1]}"
     first = started(start_server, BUCKET_ENDPOINT_URL=nowhere, **BUCKET)

@@ -59,6 +59,10 @@ time.sleep(0.3)
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "A library writes 30 MB past the log",
+    "they are kept out of it",
+)
 def test_thirty_megabytes_are_kept_out_of_the_log():
     _, errors = run("""
 os.write(1, b"the beginning\\n")
@@ -77,6 +81,10 @@ log.info("done")
     assert written[-1]["event"] == "done"
 
 
+@pytest.mark.fault(
+    "A node closes descriptors 1 and 2",
+    "nobody is harmed",
+)
 def test_node_that_closes_them_harms_nobody():
     output, errors = run("""
 os.close(1)

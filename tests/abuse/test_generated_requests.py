@@ -43,6 +43,10 @@ def body_of(rng: random.Random) -> bytes:
 
 
 @pytest.mark.timeout(300 * FACTOR)
+@pytest.mark.fault(
+    "A request is malformed",
+    "it is answered, never as an internal error",
+)
 def test_generated_request_is_never_an_internal_error(attacked):
     server = attacked(boot=True)
     rng = random.Random(SEED)

@@ -11,6 +11,10 @@ from handler.contract.response import failure
 LONG = "begins" + 5_000_000 * "é" + "ends"
 
 
+@pytest.mark.fault(
+    "A node's error text is long",
+    "it is bounded, with its beginning and end",
+)
 def test_error_of_a_node_is_bounded_with_its_beginning_and_end():
     error = NodeError(LONG, type=LONG, allowed=[LONG, *map(str, range(100_000))], more={"a": LONG})
     body = failure(JobId("job"), error).to_json()["error"]

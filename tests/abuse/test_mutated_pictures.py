@@ -38,6 +38,10 @@ def mutated(file: bytes, rng: random.Random) -> bytes:
 
 @pytest.mark.timeout(300 * FACTOR)
 @pytest.mark.parametrize("image_format", FORMATS)
+@pytest.mark.fault(
+    "A picture file is damaged",
+    "an image or an input error; bounded memory",
+)
 def test_mutated_picture_is_an_image_or_an_input_error(image_format):
     rng = random.Random(f"{SEED} {image_format}")
     pixels = np.frombuffer(rng.randbytes(24 * 32 * 3), np.uint8).reshape(24, 32, 3)

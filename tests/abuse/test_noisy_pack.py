@@ -89,12 +89,20 @@ def started(environment, folder, *arguments: str) -> subprocess.CompletedProcess
     return done
 
 
+@pytest.mark.fault(
+    "A node pack prints to standard output, from Python, C and children, during `run`",
+    "the response stands there alone",
+)
 def test_run_writes_the_response_alone_to_standard_output(environment, tmp_path):
     done = started(environment, tmp_path, "-m", "handler", "run", "event.json")
     assert json.loads(done.stdout)["job_id"] == "noisy-1"
     assert [noise for noise in NOISE if noise not in done.stderr] == []
 
 
+@pytest.mark.fault(
+    "A node pack does the same in a batch",
+    "the report stands there alone",
+)
 def test_batch_writes_the_report_alone_to_standard_output(environment, tmp_path):
     command = ("-m", "handler", "batch", "events.jsonl", "--results", "done.jsonl")
     done = started(environment, tmp_path, *command)
@@ -102,6 +110,10 @@ def test_batch_writes_the_report_alone_to_standard_output(environment, tmp_path)
     assert [noise for noise in NOISE if noise not in done.stderr] == []
 
 
+@pytest.mark.fault(
+    "A node pack writes past the log on Modal",
+    "it is in the log",
+)
 def test_modal_container_takes_what_is_written_past_the_log_into_it(environment, tmp_path):
     code = """
 import asyncio, json

@@ -75,6 +75,10 @@ print((status("VmHWM") - before) / pixels)
 """
 
 
+@pytest.mark.fault(
+    "A picture has many pixels",
+    "a pixel takes no more memory than the settings page says",
+)
 def test_a_pixel_takes_no_more_memory_than_the_settings_page_says():
     """20 bytes: 4 decoded, 12 as IMAGE, 4 as MASK; and some for the decoder's buffers."""
     width, height = 4000, 2500

@@ -112,6 +112,10 @@ def test_cancellation_from_another_thread_stops_a_running_job(runtime, photo):
 @pytest.mark.parametrize(
     "kind", ["SystemExit", "KeyboardInterrupt", "CancelledError", "GeneratorExit", "Panic"]
 )
+@pytest.mark.fault(
+    "A node raises an exception of any base, `KeyboardInterrupt` and a panic included",
+    "the job fails as a node error; the next one runs",
+)
 def test_whatever_a_node_raises_ends_its_job_as_a_node_error(runtime, photo, kind):
     with pytest.raises(NodeError) as caught:
         run(runtime, chain(photo, "TestRaise", kind=kind))
@@ -182,6 +186,10 @@ def test_node_exception_names_the_node_and_the_next_job_runs(runtime, photo):
         ("numpy's array", "The machine"),
         ("MemoryError", "The machine"),
     ],
+)
+@pytest.mark.fault(
+    "A node runs out of memory",
+    "the job fails with a code of its own; the next one runs",
 )
 def test_out_of_memory_is_told_apart_and_the_next_job_runs(runtime, photo, kind, of):
     with pytest.raises(OutOfMemoryError, match=f"^{of} ran out of memory") as caught:
@@ -259,6 +267,10 @@ def test_time_limit_stands_still_while_the_run_waits_for_the_device(runtime, pho
     assert second.queue_seconds > 1.0
 
 
+@pytest.mark.fault(
+    "A job waits behind one that does not stop",
+    "it ends too",
+)
 def test_run_behind_one_that_does_not_stop_ends_too(breakable_runtime, photo, until):
     with ThreadPoolExecutor(1) as threads:
         stuck = chain(photo, "TestStubborn", until=str(until))
@@ -270,6 +282,10 @@ def test_run_behind_one_that_does_not_stop_ends_too(breakable_runtime, photo, un
             first.result(10)
 
 
+@pytest.mark.fault(
+    "A node does not stop after a cancellation",
+    "after the grace the worker counts as broken",
+)
 def test_grace_to_stop_counts_from_a_cancellation_not_from_the_deadline(
     breakable_runtime, photo, until
 ):

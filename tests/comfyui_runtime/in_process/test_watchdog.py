@@ -33,6 +33,10 @@ run(runtime, chain(photo, "TestHoldInterpreter", seconds=60), timeout=0.2)
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "A node holds the interpreter's lock past every limit",
+    "the process ends, with every thread's traceback in the log",
+)
 def test_node_that_holds_the_interpreter_past_every_limit_ends_the_process(comfyui_dir, tmp_path):
     shutil.copytree(TESTS / "node_packs", tmp_path / "custom_nodes")
     ended = subprocess.run(

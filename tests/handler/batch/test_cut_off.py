@@ -96,6 +96,10 @@ def source(event_list):
     return event_list(*events)
 
 
+@pytest.mark.fault(
+    "A batch is killed and stopped",
+    "nothing is lost and nothing repeated",
+)
 def test_batch_that_was_killed_and_stopped_loses_nothing_and_repeats_nothing(
     source, tmp_path, comfyui_dir, batch
 ):
@@ -126,6 +130,10 @@ def test_batch_that_was_killed_and_stopped_loses_nothing_and_repeats_nothing(
     assert sum(again.values()) <= JOBS + 3
 
 
+@pytest.mark.fault(
+    "A batch worker crashes",
+    "only the job on the device is suspected",
+)
 def test_crash_counts_against_the_job_on_the_device_and_against_no_other(
     event_list, tmp_path, comfyui_dir
 ):

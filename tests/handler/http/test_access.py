@@ -158,6 +158,10 @@ class TestResults:
         ):
             error_of(server.get(f"/v1/results/{path}"), 404, "not_found")
 
+    @pytest.mark.fault(
+        "Kept results are asked for over HTTP",
+        "they are not handed out",
+    )
     def test_results_that_are_kept_for_their_job_are_not_handed_out(self, server):
         settings = server.service.settings
         file = EncodedFile("9", b"secret", "image/png", "png", None, None)

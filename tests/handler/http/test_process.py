@@ -48,6 +48,10 @@ def test_life_of_a_server(start_server):
     assert PICTURE not in log
 
 
+@pytest.mark.fault(
+    "The server is killed",
+    "whoever asks next is told what became of each job",
+)
 def test_killed_server_leaves_no_job_in_the_dark(start_server, tmp_path):
     """After kill -9 the next server tells what was lost, and does what only waited."""
     first = start_server(WORKER_CONCURRENCY="1")

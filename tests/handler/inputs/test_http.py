@@ -184,6 +184,10 @@ INNER_ADDRESSES = [
 
 
 @pytest.mark.parametrize("host", INNER_ADDRESSES)
+@pytest.mark.fault(
+    "A redirect leads into the worker's network",
+    "it is refused in every spelling",
+)
 def test_a_redirect_to_an_inner_address_is_refused_in_every_spelling(fetch, site, host, internet):
     site.redirect("/photo", f"http://{host}:{site.port}/secret?token=t")
     with pytest.raises(ForbiddenAddressError, match="INPUT_ALLOWED_HOSTS") as caught:
@@ -235,6 +239,10 @@ def test_the_address_that_was_checked_is_the_one_connected_to(fetch, site, photo
     assert site.requests[0][1]["Host"] == f"rebinding.test:{site.port}"
 
 
+@pytest.mark.fault(
+    "A name changes its address between two hops",
+    "it is refused",
+)
 def test_a_name_that_turns_to_loopback_between_two_hops_is_refused(fetch, site, internet):
     names = Names(["93.184.215.14"], ["127.0.0.1"])
     site.redirect("/photo", "/photo2")

@@ -58,6 +58,10 @@ def test_an_object_of_an_opened_bucket_is_read(fetch_object, pixels, name):
 
 
 @pytest.mark.parametrize("endpoint_names_it", [False, True])
+@pytest.mark.fault(
+    "A caller names an object of the results bucket",
+    "it is refused",
+)
 def test_the_results_bucket_is_not_open_to_callers(fetch_object, s3_url, endpoint_names_it):
     """Whoever knows or guesses a key would read the pictures of others."""
     own = {"bucket_endpoint_url": f"{s3_url}/input-results", "bucket_name": None}

@@ -200,6 +200,10 @@ def test_failing_node_fails_its_job_only(function, photo_url, kind, code, retrya
     assert_next_job_runs(function, photo_url)
 
 
+@pytest.mark.fault(
+    "The bucket refuses a result",
+    "it is kept; the same job delivers it without a run",
+)
 def test_bucket_that_refuses_keeps_the_result_and_the_same_job_delivers_it_without_a_run(
     make_function, bucket_settings, photo_url, tmp_path
 ):
@@ -231,6 +235,10 @@ def test_no_jobs_result_is_in_the_way_of_anothers(function, photo_url):
         assert hashlib.sha256(fetched(output.url)).hexdigest() == output.sha256
 
 
+@pytest.mark.fault(
+    "Bucket and disk both refuse",
+    "the bucket's failure is told",
+)
 def test_bucket_and_disk_that_both_refuse_are_told_by_what_the_bucket_said(
     make_function, bucket_settings, photo_url, tmp_path
 ):
@@ -264,6 +272,10 @@ def test_kept_result_that_cannot_be_removed_is_delivered_all_the_same(
     succeeded(function.answer(same))
 
 
+@pytest.mark.fault(
+    "A reuse record cannot be written",
+    "success, with a warning",
+)
 def test_reuse_record_that_cannot_be_written_is_a_warning_of_a_success(
     make_function, local_settings, photo_url
 ):

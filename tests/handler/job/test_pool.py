@@ -208,6 +208,10 @@ def test_same_request_is_told_by_what_it_asks_for_not_by_how_it_says_it(fake, fa
     pool.close(grace=10.0)
 
 
+@pytest.mark.fault(
+    "A job waits long for the device",
+    "its time limit does not run meanwhile",
+)
 def test_time_limit_does_not_run_while_a_job_waits_for_the_device(
     fake, fake_function, local_settings
 ):
@@ -219,6 +223,10 @@ def test_time_limit_does_not_run_while_a_job_waits_for_the_device(
     pool.close(grace=0.0)
 
 
+@pytest.mark.fault(
+    "Progress is slower than the response",
+    "none comes after it",
+)
 def test_no_progress_comes_after_the_response(fake, fake_function, monkeypatch):
     """Not even from a node that was given up and goes on."""
     late = []

@@ -54,6 +54,10 @@ def killed(folder):
     return kill
 
 
+@pytest.mark.fault(
+    "A process dies with a job on the device",
+    "the job is told as lost, with its node",
+)
 def test_job_on_the_device_is_told_as_lost_with_its_node(folder, killed):
     killed(["taken", "a", EVENT], ["on device", "a", "Sampler"])
     [ended] = JobRecords(folder).inherit().ended
@@ -65,6 +69,10 @@ def test_job_on_the_device_is_told_as_lost_with_its_node(folder, killed):
     assert "Sampler" in ended.response.error.message
 
 
+@pytest.mark.fault(
+    "A process dies with jobs waiting beside the one on the device",
+    "the next process does them",
+)
 def test_jobs_beside_it_are_done_by_the_next_process(folder, killed):
     killed(
         ["taken", "a", EVENT],

@@ -25,6 +25,10 @@ def reusing(job_id: str, seed: int = 5) -> dict[str, object]:
     return {"id": job_id, "input": job_input}
 
 
+@pytest.mark.fault(
+    "Identical requests with reuse arrive at once",
+    "one run",
+)
 def test_sixteen_identical_requests_at_once_are_one_run(fake, fake_function):
     fake.seconds = 0.1
     with ThreadPoolExecutor(16) as threads:

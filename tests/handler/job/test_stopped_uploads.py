@@ -58,6 +58,10 @@ def stop_when_asked(shelf, cancellation, then=lambda: None):
     threading.Thread(target=stop, daemon=True).start()
 
 
+@pytest.mark.fault(
+    "An upload is stopped and does not end",
+    "the result stays kept",
+)
 def test_stopped_upload_that_does_not_end_leaves_the_result_kept(shelf, kept):
     cancellation = Cancellation(60)
     stop_when_asked(shelf, cancellation)
@@ -68,6 +72,10 @@ def test_stopped_upload_that_does_not_end_leaves_the_result_kept(shelf, kept):
     assert [file.data for file in kept.take(REQUEST).files.values()] == [b"picture"]
 
 
+@pytest.mark.fault(
+    "An upload outlasts the time limit",
+    "it ends with the limit",
+)
 def test_time_limit_holds_for_an_upload_too(shelf, kept):
     with pytest.raises(DeadlineError):
         deliver(shelf, kept, Cancellation(0.1), grace=0.1)

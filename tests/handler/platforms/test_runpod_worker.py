@@ -78,6 +78,10 @@ def noise(*_) -> tuple[ImageOutput, ...]:
     return (ImageOutput("3", PixelImage(pixels)),)
 
 
+@pytest.mark.fault(
+    "A RunPod response is over the platform's limit, with nowhere to store it",
+    "an error says so",
+)
 def test_response_over_the_platforms_limit_is_an_error_that_says_so(pool, fake, monkeypatch):
     fake.outputs = noise
     monkeypatch.setattr(handler.platforms.runpod, "MOST_BYTES", 10_000)
@@ -91,6 +95,10 @@ def test_response_over_the_platforms_limit_is_an_error_that_says_so(pool, fake, 
     assert handled(worker, taken("job-2"))["status"] == "succeeded"
 
 
+@pytest.mark.fault(
+    "Base64 results are over RunPod's limit, and there is a volume",
+    "they are stored, and named by URL",
+)
 def test_response_over_the_platforms_limit_is_stored_on_the_volume(
     pool, fake, local_settings, monkeypatch
 ):
@@ -107,6 +115,10 @@ def test_response_over_the_platforms_limit_is_stored_on_the_volume(
     assert len(json.dumps(response)) < 10_000
 
 
+@pytest.mark.fault(
+    "Base64 results are over RunPod's limit, and there is a bucket",
+    "they are stored, and named by URL",
+)
 def test_response_over_the_platforms_limit_is_stored_in_the_bucket(
     fake, bucket_settings, monkeypatch
 ):

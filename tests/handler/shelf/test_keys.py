@@ -56,5 +56,9 @@ def test_an_extension_cannot_change_the_depth(extension):
 @example((JobId.of("d-6"), 0, "png", ""), (JobId.of("x"), 0, "png", "d-6/0.png"))
 @example((JobId.of("d-6"), 0, "png", ""), (JobId.of("0.png"), 0, "png", "d-6"))
 @example((JobId.of("d"), 0, "png", "a"), (JobId.of("0"), 0, "png", "a/d/0.png/0"))
+@pytest.mark.fault(
+    "Two keys could collide",
+    "no key is a folder of another",
+)
 def test_no_key_is_a_folder_of_another(one, other):
     assert not result_key(*other).startswith(f"{result_key(*one)}/")
