@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,9 +56,14 @@ def test_picture_comes_out_as_the_nodes_made_it(runtime, photo, comfyui_dir):
 
 
 def test_results_are_left_in_no_folder_of_the_servers_user(runtime, photo, server_base_dir):
+    def left() -> set[Path]:
+        return {
+            path for name in ("output", "input") for path in (server_base_dir / name).rglob("*")
+        }
+
+    before = left()
     run(runtime, chain(photo, "ImageInvert"))
-    left = [path for name in ("output", "input") for path in (server_base_dir / name).rglob("*")]
-    assert [path for path in left if path.is_file()] == []
+    assert left() == before
 
 
 def test_alpha_reaches_the_graph_as_the_mask_that_loadimage_gives(runtime):
