@@ -11,6 +11,7 @@ from fastapi.responses import Response as HttpResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict, Field
 
+from comfyui_runtime.errors import ServiceError
 from handler.contract.response import Success
 from handler.http.dependencies import FoundJob, ServiceDep, job_path
 from handler.http.invocation import (
@@ -22,9 +23,11 @@ from handler.http.invocation import (
 )
 from handler.http.openapi import EVENT_BODY, REFUSALS
 from handler.http.progress_stream import last_message, progress_stream
+from handler.http.refusals import refuse
 from handler.http.results import with_whole_urls
 from handler.job.jobs import JobState
 from handler.job.pool import Job, JobStatus
+from handler.machine_paths import without_paths
 
 if TYPE_CHECKING:
     from handler.http.service import Service
@@ -60,11 +63,14 @@ async def invoke(request: Request, service: ServiceDep) -> HttpResponse:
     return answer(request, service, await run_event(request, service))
 
 
-@router.post("/v1/jobs", status_code=202, openapi_extra=EVENT_BODY)
-async def submit(request: Request, service: ServiceDep) -> SubmittedJob:
+@router.post("/v1/jobs", status_code=202, response_model=SubmittedJob, openapi_extra=EVENT_BODY)
+async def submit(request: Request, service: ServiceDep) -> SubmittedJob | HttpResponse:
     """Submit a job. The same event sent again while it is under way joins it."""
     event, job_id = await read_event(request, service)
-    job = await service.jobs.submit(event, job_id, detached=True)
+    try:
+        job = await service.jobs.submit(event, job_id, detached=True)
+    except ServiceError as error:
+        return refuse(without_paths(error, service.settings), job_id)
     path = job_path(job.job_id)
     links = JobLinks(self=path, events=f"{path}/events", result=f"{path}/result", cancel=path)
     return SubmittedJob(

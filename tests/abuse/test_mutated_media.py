@@ -28,6 +28,10 @@ FILES = {
 
 @pytest.mark.timeout(300 * FACTOR)
 @pytest.mark.parametrize("name", FILES)
+@pytest.mark.fault(
+    "A video or a sound is damaged",
+    "a file or an input error, in bounded time",
+)
 def test_mutated_media_is_a_file_or_an_input_error(name, tmp_path):
     media, make = FILES[name]
     rng = random.Random(f"{SEED} {name}")

@@ -45,6 +45,12 @@ def test_submitted_job_can_be_followed_to_its_result(server):
     assert result.json() == ended["response"]
 
 
+def test_refused_job_is_told_under_its_id(server):
+    refused = server.post("/v1/jobs", event(id="a/b", output={"quality": 0}))
+    body = error_of(refused, 422, "invalid_event")
+    assert (body["job_id"], body["given_id"]) == (JobId.of("a/b"), "a/b")
+
+
 def test_result_can_be_waited_for(server):
     server.submit(slow(20, id="one"))
     early = server.get("/v1/jobs/one/result")
