@@ -165,7 +165,7 @@ def in_cells(pixels: np.ndarray) -> np.ndarray:
 
 
 def picture(result: RunResult) -> np.ndarray:
-    (output,) = result.outputs
+    output, *_texts = result.outputs
     assert isinstance(output, ImageOutput)
     return output.image.pixels
 
