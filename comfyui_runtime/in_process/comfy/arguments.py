@@ -47,17 +47,19 @@ _LAZY_MODULES = (
     "torchvision.transforms",
     # The compiler; comfy-kitchen and torchvision name it.
     "torch._dynamo",
+    "torch._dynamo.utils",
     # Transformers names it, for models spread over several machines.
     "torch.distributed.tensor",
     # Files of sound; every release from 0.17 on names it where pictures are saved.
     "torchaudio",
 )
 
-# Taken by name where the executor or the previews are imported, and only called.
+# Taken by name where the executor, the previews or torchvision are imported, and only called.
 _CALLED_LATER = {
     "comfy.model_patcher": {"is_model_patcher_output": "comfy_execution.caching"},
     "comfy.sd": {"VAE": "latent_preview"},
     "latent_preview": {"set_preview_method": "execution"},
+    "torch._dynamo.utils": {"is_compile_supported": "torchvision.ops.roi_align"},
 }
 
 _NO_API_NODES = ("--disable-partner-nodes", "--disable-api-nodes")
