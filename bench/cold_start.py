@@ -1,9 +1,15 @@
-"""Process start to ready, and to the first result."""
+"""Process start to ready, and to the first result.
+
+With ``BENCH_NODE_PACKS``, a folder of node packs whose requirements are installed, the start with
+them is measured as well; ``BENCH_USED_PACKS`` names (comma separated) those that a graph uses.
+"""
 
 from __future__ import annotations
 
 import compileall
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,11 +49,14 @@ def measure(scale: Scale) -> list[Row]:
     torch, ours, with_checkpoint, peer = [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
         event = _event_file(Path(folder))
+        base = Path(folder) / "base"
+        _index(comfyui_dir, base)
         for _ in range(scale.starts):
             torch.append(_import_torch())
-            ours.append(_start_ours("job", str(event)))
-            with_checkpoint.append(_start_ours("checkpoint"))
+            ours.append(_start_ours(base, "job", str(event)))
+            with_checkpoint.append(_start_ours(base, "checkpoint"))
             peer.append(_start_peer(comfyui_dir, Path(folder) / "peer"))
+        with_packs = _with_packs(comfyui_dir, Path(folder) / "packs", scale)
 
     def row(what: str, samples: list[float], key: str, goal: str = "") -> Row:
         return Row(
@@ -74,10 +83,57 @@ def measure(scale: Scale) -> list[Row]:
             ours=Spread.of(ready),
             other=Spread.of(torch),
             compared_with="import torch alone",
+            goal="≤ 1.3",
         ),
         row(f"to the first result ({_WORKFLOW}, {_SIDE} px)", first_result, "first_result"),
-        row("until what a checkpoint's graph imports is imported", checkpoint, "ready"),
+        row("until what a checkpoint's graph imports is imported", checkpoint, "ready", "≤ 0.60"),
+        *with_packs,
     ]
+
+
+def _with_packs(comfyui_dir: Path, base: Path, scale: Scale) -> list[Row]:
+    packs = os.environ.get("BENCH_NODE_PACKS")
+    if not packs:
+        return []
+    used = [name for name in os.environ.get("BENCH_USED_PACKS", "").split(",") if name]
+    shutil.copytree(packs, base / "custom_nodes")
+    installed = len(list((base / "custom_nodes").iterdir()))
+    compileall.compile_dir(base, quiet=2)
+    _index(comfyui_dir, base)
+    ours, peer = [], []
+    for _ in range(scale.starts):
+        ours.append(_start_ours(base, "packs", *used))
+        with stock_server(comfyui_dir, base) as server:
+            peer.append(server.ready_seconds)
+    what = f"to ready with {installed} packs installed"
+    return [
+        Row(
+            group="cold start",
+            what=words,
+            unit="s",
+            ours=Spread.of([marks[mark] for marks in ours]),
+            other=Spread.of(peer),
+            compared_with="stock server",
+            goal=goal,
+        )
+        for words, mark, goal in (
+            (what, "ready", ""),
+            (f"{what}, and {len(used)} of them imported", "packs", "≤ 0.40"),
+        )
+    ]
+
+
+def _index(comfyui_dir: Path, base: Path) -> None:
+    """Make the node index, as provisioning does."""
+    (base / "custom_nodes").mkdir(parents=True, exist_ok=True)
+    module = "comfyui_runtime.in_process.observe_nodes"
+    subprocess.run(
+        [sys.executable, "-m", module, str(comfyui_dir), str(base)],
+        capture_output=True,
+        timeout=_TIMEOUT,
+        check=True,
+        cwd=PROJECT,
+    )
 
 
 def _import_torch() -> float:
@@ -100,10 +156,10 @@ def _event_file(folder: Path) -> Path:
     return path
 
 
-def _start_ours(*task: str) -> Marks:
+def _start_ours(base: Path, *task: str) -> Marks:
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "bench.cold_child", *task],
+        [sys.executable, "-m", "bench.cold_child", str(base), *task],
         capture_output=True,
         text=True,
         timeout=_TIMEOUT,

@@ -26,6 +26,7 @@ def own_function(
     *,
     workflows: Path = WORKFLOWS,
     node_pack: bool = False,
+    base: Path | None = None,
 ) -> Iterator[Function]:
     """Boot on the CPU, with results in a temporary folder.
 
@@ -33,9 +34,10 @@ def own_function(
         settings: Further settings by their field names.
         workflows: Folder with the workflows.
         node_pack: Whether to install the benchmark's own node pack.
+        base: Folder with ``models``, ``custom_nodes`` and the node index; a new one without it.
     """
     with tempfile.TemporaryDirectory() as folder:
-        base = Path(folder) / "base"
+        base = base or Path(folder) / "base"
         if node_pack:
             shutil.copytree(Path(__file__).parent / "node_pack", base / "custom_nodes" / "bench")
         own: dict[str, object] = {

@@ -91,6 +91,12 @@ class Settings(BaseSettings):
     """Whether to load nodes that call paid services; if unset, where events may bring graphs."""
     comfy_org_api_key: SecretStr | None = Field(None, validation_alias=_env("COMFY_ORG_API_KEY"))
     """Key of Comfy.org for those nodes, which has them loaded; an event may bring its own."""
+    lazy: bool = Field(True, validation_alias=_env("COMFYUI_LAZY"))
+    """Whether node files, packs and large modules are imported when a graph first needs them."""
+    eager_packs: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), validation_alias=_env("COMFYUI_EAGER_PACKS")
+    )
+    """Node packs (names of their folders, comma separated) that are imported at start even so."""
     previews: bool | None = Field(None, validation_alias=_env("COMFYUI_PREVIEWS"))
     """Whether samplers make a preview picture per step; if unset, only the HTTP server's do."""
     comfyui_server_url: str | None = Field(
@@ -274,6 +280,7 @@ class Settings(BaseSettings):
     @field_validator(
         "model_dirs",
         "node_dirs",
+        "eager_packs",
         "warm_up_workflows",
         "input_allowed_hosts",
         "input_buckets",

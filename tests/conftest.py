@@ -7,7 +7,9 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,12 @@ from platforms_support.server_process import start_server  # noqa: F401
 
 from bench.stock_server import stock_server
 from comfyui_runtime.in_process.boot import BootReport, boot
+from comfyui_runtime.in_process.comfy.node_index import (
+    INDEX_FILE,
+    digest_of_comfyui,
+    digest_of_environment,
+    digest_of_pack,
+)
 from comfyui_runtime.in_process.options import BootOptions
 from comfyui_runtime.in_process.runtime import InProcessRuntime
 from comfyui_runtime.workflow.images import PixelImage
@@ -37,6 +45,7 @@ CONTRACT = tuple(
     )
 )
 
+OBSERVE = "comfyui_runtime.in_process.observe_nodes"
 NODE_PACKS = (PROJECT / "node_packs", TESTS / "node_packs")
 
 # How long an example takes on a busy machine says nothing about the code.
@@ -141,6 +150,25 @@ def install_node_packs(base_dir: Path) -> None:
         shutil.copytree(folder, base_dir / "custom_nodes", dirs_exist_ok=True)
 
 
+def index_nodes(comfyui_dir: Path, base_dir: Path) -> None:
+    """Give a folder a node index, as provisioning does; one is made once for the same sources."""
+    (base_dir / "custom_nodes").mkdir(parents=True, exist_ok=True)
+    packs = sorted((base_dir / "custom_nodes").iterdir())
+    parts = (digest_of_comfyui(comfyui_dir), digest_of_environment(), *map(digest_of_pack, packs))
+    made = Path(tempfile.gettempdir()) / f"test-node-index-{'-'.join(part[:8] for part in parts)}"
+    if not made.is_file():
+        subprocess.run(
+            [sys.executable, "-m", OBSERVE, str(comfyui_dir), str(base_dir)],
+            cwd=PROJECT,
+            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+            capture_output=True,
+            check=True,
+            timeout=240,
+        )
+        shutil.copy(base_dir / INDEX_FILE, made)
+    shutil.copy(made, base_dir / INDEX_FILE)
+
+
 @pytest.fixture(scope="session")
 def comfyui_dir() -> Path:
     return Path(os.environ.get("COMFYUI_DIR", PROJECT / ".comfyui" / "src" / "ComfyUI"))
@@ -150,6 +178,7 @@ def comfyui_dir() -> Path:
 def booted(tmp_path_factory, comfyui_dir) -> Booted:
     base_dir = tmp_path_factory.mktemp("base")
     install_node_packs(base_dir)
+    index_nodes(comfyui_dir, base_dir)
     options = BootOptions(
         comfyui_dir=comfyui_dir,
         base_dir=base_dir,

@@ -142,5 +142,4 @@ def test_wheel_has_every_file_of_the_packages_and_of_the_workflows(wheel):
         "comfyui_runtime/py.typed",
         "handler/py.typed",
         "handler/http/page/index.html",
-        "comfyui_runtime/in_process/comfy/node_index.json",
     }

@@ -18,6 +18,12 @@ from typing import TYPE_CHECKING
 from comfyui_runtime.errors import BootError
 from comfyui_runtime.in_process import comfy
 from comfyui_runtime.in_process.comfy import pictures
+from comfyui_runtime.in_process.indexing import (
+    IndexRecorder,
+    can_record,
+    eager_reason,
+    find_index,
+)
 from comfyui_runtime.in_process.lacking_packages import lacking_packages
 from comfyui_runtime.in_process.ram import available_ram, total_ram
 from comfyui_runtime.in_process.runtime import InProcessRuntime
@@ -56,7 +62,8 @@ class BootReport:
 
     Attributes:
         phases: Seconds by phase, in order.
-        node_packs: The packs below ``custom_nodes``, and those of further folders.
+        node_packs: The packs below ``custom_nodes``, and those of further folders. One that is
+            loaded on demand has taken no time yet.
         failed_core_files: ComfyUI's own node files that did not import; none where they are
             loaded on demand.
         node_class_count: Node classes that graphs can name.
@@ -133,12 +140,11 @@ def _boot(options: BootOptions, scratch: Path) -> tuple[InProcessRuntime, BootRe
     try:
         with phase("options"):
             comfy.offer_stock_modules(options.comfyui_dir)
-            if options.lazy:
-                comfy.make_imports_lazy(events)
             comfy.parse_arguments(comfy.command_line(options, web_root), options)
             comfy.before_torch()
             comfy.set_folders(options, scratch)
             comfy.add_extra_model_paths(options.comfyui_dir)
+            nodes = _Nodes(options, source.version, runner, events)
             prestartup_errors = _run_prestartup_scripts()
         with phase("torch"):
             torch_version = comfy.import_torch(options.device)
@@ -146,11 +152,12 @@ def _boot(options: BootOptions, scratch: Path) -> tuple[InProcessRuntime, BootRe
             comfy.import_execution()
             comfy.enable_dynamic_vram()
         with phase("core_nodes"):
-            failed_core = _prepare_core_nodes(options, source.version, runner, events)
+            failed_core = nodes.prepare_core()
+            core = comfy.node_class_names()
             comfy.register_nodes(pictures)
         with phase("node_packs"):
             with comfy.importing_packs(options.comfyui_dir):
-                packs = tuple(_load_packs(runner, prestartup_errors))
+                packs = tuple(nodes.load_packs(core, prestartup_errors))
             comfy.add_model_dirs(options.base_dir, options.model_dirs)
     finally:
         runner.close()
@@ -180,14 +187,78 @@ def _memory(options: BootOptions) -> comfy.Memory | None:
     return comfy.Memory(available_ram, headroom)
 
 
-def _prepare_core_nodes(
-    options: BootOptions, version: str, runner: comfy.LoopRunner, events: comfy.RunEvents
-) -> list[str]:
-    if options.lazy and comfy.is_indexed(version):
-        comfy.index_core_nodes(runner, api_nodes=options.api_nodes)
-        return []
-    comfy.make_server(events)
-    return comfy.load_core_nodes(runner, api_nodes=options.api_nodes)
+class _Nodes:
+    """Node files and packs: left until they are asked for, or loaded at once and recorded."""
+
+    def __init__(
+        self,
+        options: BootOptions,
+        version: str,
+        runner: comfy.LoopRunner,
+        events: comfy.RunEvents,
+    ) -> None:
+        self._options = options
+        self._runner = runner
+        self._events = events
+        self._packs = comfy.node_pack_paths()
+        self._route_packs: list[Path] = []
+        self._index = find_index(options, self._packs)
+        self._recorder: IndexRecorder | None = None
+        if self._index is not None:
+            comfy.make_imports_lazy(events, self._route_packs)
+        elif can_record(options):
+            self._recorder = IndexRecorder(options, version, self._packs)
+
+    def prepare_core(self) -> list[str]:
+        """Return ComfyUI's node files that did not import, where they are loaded now."""
+        api_nodes = self._options.api_nodes
+        if self._index is not None:
+            comfy.index_core_nodes(self._runner, self._index, api_nodes=api_nodes)
+            return []
+        comfy.make_server(self._events)
+        failed = comfy.load_core_nodes(self._runner, api_nodes=api_nodes)
+        if self._recorder is not None:
+            self._recorder.core_loaded(failed)
+        return failed
+
+    def load_packs(
+        self, core: frozenset[str], prestartup_errors: dict[str, str]
+    ) -> Iterator[NodePack]:
+        """Yield each pack once it is loaded or left until it is asked for."""
+        for pack in self._packs:
+            started = time.perf_counter()
+            error = self._load_pack(pack, core) or prestartup_errors.get(pack.name)
+            if error is not None:
+                error += lacking_packages(pack, error)
+            yield NodePack(pack.name, time.perf_counter() - started, error)
+        if self._recorder is not None:
+            self._recorder.write()
+
+    def _load_pack(self, pack: Path, core: frozenset[str]) -> str | None:
+        if self._recorder is not None:
+            with self._recorder.loading(pack, self._runner) as reasons:
+                error = comfy.load_node_pack(self._runner, pack, core)
+                if error is not None:
+                    reasons.append("its import failed")
+            return error
+        if self._index is None:
+            return comfy.load_node_pack(self._runner, pack, core)
+        reason = eager_reason(self._options, self._index, pack)
+        if reason is not None:
+            log.info("node pack is loaded at start", extra={"pack": pack.name, "reason": reason})
+            return comfy.load_node_pack(self._runner, pack, core)
+        entry = self._index.packs[pack.name]
+        comfy.index_node_pack(pack, entry, core, self._loading_later)
+        if entry.routes:
+            self._route_packs.append(pack)
+        return None
+
+    @contextlib.contextmanager
+    def _loading_later(self) -> Iterator[None]:
+        with _caller_state_kept(), comfy.importing_packs(self._options.comfyui_dir):
+            yield
+        # For the kinds of models that the pack has registered.
+        comfy.add_model_dirs(self._options.base_dir, self._options.model_dirs)
 
 
 def _run_prestartup_scripts() -> dict[str, str]:
@@ -199,16 +270,6 @@ def _run_prestartup_scripts() -> dict[str, str]:
             log.exception("prestartup script failed", extra={"pack": pack.name})
             errors[pack.name] = f"prestartup_script.py: {str(error) or type(error).__name__}"
     return errors
-
-
-def _load_packs(runner: comfy.LoopRunner, prestartup_errors: dict[str, str]) -> Iterator[NodePack]:
-    core = comfy.node_class_names()
-    for pack in comfy.node_pack_paths():
-        started = time.perf_counter()
-        error = comfy.load_node_pack(runner, pack, core) or prestartup_errors.get(pack.name)
-        if error is not None:
-            error += lacking_packages(pack, error)
-        yield NodePack(pack.name, time.perf_counter() - started, error)
 
 
 @contextlib.contextmanager

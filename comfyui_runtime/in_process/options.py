@@ -35,6 +35,7 @@ class BootOptions:
             the job's time limit and grace, so that nothing in Python can stop it.
         lazy: Whether node classes and large modules are loaded when a graph first needs them,
             rather than all at start.
+        eager_packs: Names of node packs that are imported at start even so.
         extra_args: Further options of ComfyUI's command line.
     """
 
@@ -52,4 +53,5 @@ class BootOptions:
     stop_grace: float = 30.0
     exit_when_stuck: bool = False
     lazy: bool = True
+    eager_packs: frozenset[str] = frozenset()
     extra_args: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from comfyui_runtime.errors import ServiceError
 from comfyui_runtime.in_process.boot import boot
 from comfyui_runtime.in_process.comfy import check_source
+from comfyui_runtime.in_process.observe_nodes import offered_classes
 from comfyui_runtime.run.model_files import ModelFolders, check_model_file
 from comfyui_runtime.workflow.manifest import load_workflow, workflow_names
 from comfyui_runtime.workflow.patch import default_graph
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from comfyui_runtime.workflow.graph import Graph
     from comfyui_runtime.workflow.manifest import Workflow
     from handler.settings import Settings
+
+# Of the classes that differ.
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,41 @@ def _booted(settings: Settings, workflows: list[Workflow]) -> Iterator[Finding]:
             yield from _node_classes(workflow, runtime.node_classes())
     finally:
         runtime.close()
+    if settings.lazy:
+        yield from _same_when_lazy(settings)
+
+
+def _same_when_lazy(settings: Settings) -> Iterator[Finding]:
+    """Start twice more, in processes of their own: with an eager and with a lazy start."""
+    subject = "a lazy start offers what an eager one does"
+    options, timeout = boot_options(settings), settings.boot_timeout
+    try:
+        eager = offered_classes(options, lazy=False, timeout=timeout)
+        lazy = offered_classes(options, lazy=True, timeout=timeout)
+    except ServiceError as error:
+        yield Finding(subject, error.message)
+        return
+    # One whose file does not import is offered by a lazy start, and refused with the reason.
+    missing = [name for name in eager if lazy.get(name) is None]
+    more = [name for name, place in lazy.items() if place is not None and name not in eager]
+    others = [name for name in eager if lazy.get(name) not in {None, eager[name]}]
+    found = [
+        f"{words}: {', '.join(sorted(names)[:_NAMED])} ({len(names)} in all)"
+        for words, names in (
+            ("classes are missing", missing),
+            ("classes are there that stock lacks", more),
+            ("classes are defined elsewhere", others),
+        )
+        if names
+    ]
+    problem = "; ".join(found)
+    yield Finding(
+        f"{subject}: {len(eager)} classes",
+        f"{problem}. Name their pack in COMFYUI_EAGER_PACKS, or set COMFYUI_LAZY=false."
+        if problem
+        else None,
+        fatal=False,
+    )
 
 
 def _packs(report: BootReport) -> Iterator[Finding]:

@@ -135,5 +135,7 @@ def boot_options(settings: Settings) -> BootOptions:
         api_nodes=settings.loads_api_nodes,
         stop_grace=settings.stop_grace,
         exit_when_stuck=True,
+        lazy=settings.lazy,
+        eager_packs=settings.eager_packs,
         extra_args=tuple(shlex.split(settings.comfyui_args)),
     )

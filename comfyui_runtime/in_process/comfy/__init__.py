@@ -16,8 +16,8 @@ from comfyui_runtime.in_process.comfy.arguments import (
 )
 from comfyui_runtime.in_process.comfy.classes import (
     checks_itself,
+    core_classes_by_file,
     declared_default,
-    index_of_loaded_nodes,
     input_specs,
     is_output_class,
     load_failure,
@@ -56,13 +56,15 @@ from comfyui_runtime.in_process.comfy.kept_models import Memory
 from comfyui_runtime.in_process.comfy.node_files import (
     LoopRunner,
     index_core_nodes,
-    is_indexed,
+    index_node_pack,
     load_core_nodes,
     load_node_pack,
+    load_packs_when_routes_are_asked_for,
     outside_inference,
     register_nodes,
     run_prestartup_script,
 )
+from comfyui_runtime.in_process.comfy.observation import Observer
 from comfyui_runtime.in_process.comfy.replacements import replace_nodes
 from comfyui_runtime.in_process.comfy.server import (
     QueuedPrompt,
@@ -83,6 +85,7 @@ __all__ = [
     "Executor",
     "LoopRunner",
     "Memory",
+    "Observer",
     "QueuedPrompt",
     "RunEvents",
     "Source",
@@ -92,6 +95,7 @@ __all__ = [
     "check_source",
     "checks_itself",
     "command_line",
+    "core_classes_by_file",
     "declared_default",
     "device_name",
     "enable_dynamic_vram",
@@ -101,16 +105,16 @@ __all__ = [
     "import_torch",
     "importing_packs",
     "index_core_nodes",
-    "index_of_loaded_nodes",
+    "index_node_pack",
     "input_folder",
     "input_specs",
     "install_progress_hook",
     "interrupt",
-    "is_indexed",
     "is_output_class",
     "load_core_nodes",
     "load_failure",
     "load_node_pack",
+    "load_packs_when_routes_are_asked_for",
     "make_executor",
     "make_imports_lazy",
     "make_server",

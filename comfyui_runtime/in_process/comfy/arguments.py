@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import BootError
 from comfyui_runtime.in_process.comfy.lazy_imports import LazyImports
-from comfyui_runtime.in_process.comfy.node_files import outside_inference
+from comfyui_runtime.in_process.comfy.node_files import (
+    load_packs_when_routes_are_asked_for,
+    outside_inference,
+)
 from comfyui_runtime.in_process.comfy.server import RunEvents, make_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from comfyui_runtime.in_process.options import BootOptions, VramMode
@@ -27,6 +30,9 @@ _LAZY_MODULES = (
     "comfy.clip_vision",
     "comfy.controlnet",
     "comfy.diffusers_load",
+    "comfy.hooks",
+    "comfy.lora",
+    "comfy.model_base",
     "comfy.sample",
     "comfy.samplers",
     "comfy.sd",
@@ -39,9 +45,22 @@ _LAZY_MODULES = (
     "torchsde",
     "torchvision",
     "torchvision.transforms",
+    # The compiler; comfy-kitchen and torchvision name it.
+    "torch._dynamo",
+    "torch._dynamo.utils",
     # Transformers names it, for models spread over several machines.
     "torch.distributed.tensor",
+    # Files of sound; every release from 0.17 on names it where pictures are saved.
+    "torchaudio",
 )
+
+# Taken by name where the executor, the previews or torchvision are imported, and only called.
+_CALLED_LATER = {
+    "comfy.model_patcher": {"is_model_patcher_output": "comfy_execution.caching"},
+    "comfy.sd": {"VAE": "latent_preview"},
+    "latent_preview": {"set_preview_method": "execution"},
+    "torch._dynamo.utils": {"is_compile_supported": "torchvision.ops.roi_align"},
+}
 
 _NO_API_NODES = ("--disable-partner-nodes", "--disable-api-nodes")
 
@@ -54,10 +73,23 @@ _VRAM_FLAGS: dict[VramMode, tuple[str, ...]] = {
 }
 
 
-def make_imports_lazy(events: RunEvents) -> None:
-    """Have ComfyUI's large parts, and libraries that few graphs need, executed at first use."""
+def make_imports_lazy(events: RunEvents, route_packs: Sequence[Path] = ()) -> None:
+    """Have ComfyUI's large parts, and libraries that few graphs need, executed at first use.
+
+    Args:
+        route_packs: Packs that are loaded when someone looks through the server's routes; read
+            then.
+    """
+
+    def on_server() -> None:
+        make_server(events)
+        load_packs_when_routes_are_asked_for(route_packs)
+
     LazyImports(
-        _LAZY_MODULES, around=outside_inference, after={"server": lambda: make_server(events)}
+        _LAZY_MODULES,
+        around=outside_inference,
+        after={"server": on_server},
+        called_later=_CALLED_LATER,
     ).install()
 
 

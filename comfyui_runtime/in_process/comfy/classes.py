@@ -8,7 +8,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from comfyui_runtime.in_process.comfy.lazy_classes import LazyNodeClasses
-from comfyui_runtime.in_process.comfy.node_index import NodeIndex
+from comfyui_runtime.in_process.comfy.node_index import NODE_FOLDERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,25 +26,19 @@ def node_class_names() -> frozenset[str]:
     return classes.known_names() if isinstance(classes, LazyNodeClasses) else frozenset(classes)
 
 
-def index_of_loaded_nodes(comfyui_version: str) -> NodeIndex:
-    """Return which of ComfyUI's node files defines which of the registered classes."""
-    files: dict[str, dict[str, list[str]]] = {"comfy_extras": {}, "comfy_api_nodes": {}}
+def core_classes_by_file() -> dict[str, tuple[str, ...]]:
+    """Return which of ComfyUI's node files, as paths below its folder, registered which classes."""
+    files: dict[str, list[str]] = {}
     for class_type, node_class in node_classes().items():
         module = str(getattr(node_class, "RELATIVE_PYTHON_MODULE", ""))
         folder, _, name = module.partition(".")
-        if folder in files:
-            files[folder].setdefault(f"{name}.py", []).append(class_type)
-    return NodeIndex.model_validate(
-        {
-            "comfyui_version": comfyui_version,
-            "extras": files["comfy_extras"],
-            "api_nodes": files["comfy_api_nodes"],
-        }
-    )
+        if folder in NODE_FOLDERS:
+            files.setdefault(f"{folder}/{name}.py", []).append(class_type)
+    return {file: tuple(class_types) for file, class_types in files.items()}
 
 
 def load_failure(class_type: str) -> str | None:
-    """Return why ComfyUI's own file that defines a node class does not import, if that is so."""
+    """Return why the file or pack that defines a node class does not import, if that is so."""
     classes = node_classes()
     return classes.failure(class_type) if isinstance(classes, LazyNodeClasses) else None
 

@@ -38,6 +38,8 @@ class LazyImports(MetaPathFinder):
             the package, as always.
         around: Creates the context in which a module is executed.
         after: By module name: called once that module has been executed.
+        called_later: By module name: what another module takes by name while it is imported, and
+            only calls, later; with that module's name. Taking it executes nothing; calling it does.
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class LazyImports(MetaPathFinder):
         names: Iterable[str],
         around: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
         after: Mapping[str, Callable[[], object]] | None = None,
+        called_later: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self.names = frozenset(names)
         self.around = around
         self.after = after or {}
+        self.called_later = called_later or {}
 
     def install(self) -> None:
         """Take effect, for the rest of the process."""
@@ -84,6 +88,10 @@ class _LazyLoader(Loader):
         """Say whether a module of that name is lazy too."""
         return name in self._imports.names
 
+    def is_called_later(self, module: str, name: str, taker: object) -> bool:
+        """Say whether the module that takes an attribute only calls it, and later."""
+        return self._imports.called_later.get(module, {}).get(name) == taker
+
     def execute(self, module: ModuleType) -> None:
         """Execute a pending module, and before it the packages above it. Needs the lock."""
         parent = sys.modules.get(module.__name__.rpartition(".")[0])
@@ -115,6 +123,10 @@ class _PendingModule(ModuleType):
             submodule = f"{self.__name__}.{name}"
             if _is_pending(self) and _lazy_loader(self).is_lazy(submodule):
                 return importlib.import_module(submodule)
+            if _is_pending(self):
+                taker = sys._getframe(1).f_globals.get("__name__")  # noqa: SLF001 - whose import asks
+                if _lazy_loader(self).is_called_later(self.__name__, name, taker):
+                    return _deferred(self, name)
             _execute(self)
         return getattr(self, name)
 
@@ -141,6 +153,18 @@ class _RunningModule(ModuleType):
             with _lock:
                 pass
         return ModuleType.__getattribute__(self, name)
+
+
+def _deferred(module: ModuleType, name: str) -> Callable[..., object]:
+    """Return a function that calls the module's own, and so executes the module."""
+
+    def call(*args: object, **kwargs: object) -> object:
+        _execute(module)
+        return getattr(module, name)(*args, **kwargs)
+
+    call.__name__ = call.__qualname__ = name
+    call.__module__ = module.__name__
+    return call
 
 
 def _execute(module: ModuleType) -> None:

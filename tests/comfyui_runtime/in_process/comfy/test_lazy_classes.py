@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import threading
 import time
 
@@ -15,7 +16,10 @@ class Files:
 
     def __init__(self) -> None:
         self.loaded: list[str] = []
-        self.classes = LazyNodeClasses({"Core": "core"}, FILES, self.load)
+        self.classes = LazyNodeClasses({"Core": "core"})
+        for file in dict.fromkeys(FILES.values()):
+            names = [name for name, its_file in FILES.items() if its_file == file]
+            self.classes.offer(file, names, functools.partial(self.load, file))
 
     def load(self, file: str) -> str | None:
         time.sleep(0.01)
@@ -127,3 +131,47 @@ def test_threads_that_ask_at_once_load_a_file_once_and_all_get_the_class(files):
         thread.join(10)
     assert seen == ["class A"] * 6
     assert files.loaded == ["one.py"]
+
+
+def defining(classes: LazyNodeClasses, source: str, *names: str):
+    def load() -> None:
+        for name in names:
+            classes[name] = f"{name} of {source}"
+
+    return load
+
+
+@pytest.mark.parametrize("first", ["One", "Two"])
+def test_of_two_sources_that_define_a_class_the_last_one_offered_wins(first):
+    classes = LazyNodeClasses({})
+    classes.offer("early", ["One", "Both"], defining(classes, "early", "One", "Both"))
+    classes.offer("late", ["Two", "Both"], defining(classes, "late", "Two", "Both"))
+    assert classes[first]
+    assert classes["Both"] == "Both of late"
+    assert dict(classes.items()) == {
+        "One": "One of early",
+        "Two": "Two of late",
+        "Both": "Both of late",
+    }
+
+
+def test_class_set_after_a_source_was_offered_stays():
+    classes = LazyNodeClasses({})
+    classes.offer("early", ["One", "Both"], defining(classes, "early", "One", "Both"))
+    classes["Both"] = "loaded at start"
+    assert classes["One"] == "One of early"
+    assert classes["Both"] == "loaded at start"
+
+
+def test_source_offered_later_replaces_a_class_that_is_loaded():
+    classes = LazyNodeClasses({"Both": "loaded at start"})
+    classes.offer("late", ["Both"], defining(classes, "late", "Both"))
+    assert classes["Both"] == "Both of late"
+
+
+def test_where_the_last_source_fails_the_one_before_it_wins():
+    classes = LazyNodeClasses({"Core": "core"})
+    classes.offer("early", ["Both"], defining(classes, "early", "Both"))
+    classes.offer("broken", ["Both", "Core"], lambda: "it does not import")
+    assert classes["Both"] == "Both of early"
+    assert classes["Core"] == "core"
