@@ -112,6 +112,7 @@ COPY workflows workflows
 RUN ./provision.sh "$PROFILE" --only project \
     && python -m compileall -q --invalidation-mode unchecked-hash comfyui_runtime handler node_packs workflows \
     && install -d -o worker results
+RUN ./provision.sh "$PROFILE" --only index
 
 # Nothing is fetched at run time: a model that is missing is an error, not a download per worker, and
 # albumentations does not ask for its newest release at every start.

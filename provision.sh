@@ -6,7 +6,7 @@ set -euo pipefail
 readonly comfyui_unneeded='comfyui-frontend-package|comfyui-workflow-templates|comfyui-embedded-docs'
 readonly uv_version=0.13.9
 readonly pytorch_cpu_index=https://download.pytorch.org/whl/cpu
-readonly all_steps="torch comfyui nodes models project"
+readonly all_steps="torch comfyui nodes models project index"
 
 usage() {
   cat <<'HELP'
@@ -33,6 +33,7 @@ Steps, in order, each a layer of the Dockerfile:
   models   model files (models.txt), verified where a sha256 is known; else it is computed and
            kept in models.lock
   project  this project
+  index    which node classes ComfyUI and the packs define, so that a worker loads those it needs
 
 Options:
   --only STEPS           run only these steps, comma separated
@@ -774,6 +775,16 @@ step_project() {
   use_uv
   install --editable ".[$extras]"
   record_as_done project "$key"
+}
+
+# ---- node index ------------------------------------------------------------------------------
+
+step_index() {
+  [ "$fetch_only" = no ] || return 0
+  say "Node index"
+  use_python
+  "$python" -W ignore -m comfyui_runtime.in_process.observe_nodes "$comfyui_dir" "$base_dir" ||
+    note "none was made: the worker makes it at its first start, which loads everything"
 }
 
 # ---- lock ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ STAGES = {
     stage.split("\n")[0].split(" AS ")[1]: stage
     for stage in re.split(r"^FROM ", TEXT, flags=re.MULTILINE)[1:]
 }
-STEPS = ["torch", "comfyui", "nodes", "models", "project"]
+STEPS = ["torch", "comfyui", "nodes", "models", "project", "index"]
 
 
 def test_hadolint_has_nothing_to_say():
