@@ -75,7 +75,8 @@ image = provisioned(with_files(image, "comfyui_releases.txt", "node_packs/"), "c
 image = provisioned(with_files(image, "node_packs.txt", "node_packs.lock"), "nodes")
 image = with_files(image, "pyproject.toml", "README.md", "LICENSE", "models.txt", "models.lock")
 image = with_files(image, "handler/", "comfyui_runtime/", "workflows/")
-image = provisioned(image, "project").workdir("/app")
+image = provisioned(image, "project")
+image = provisioned(image, "index").workdir("/app")
 
 app = modal.App("serverless-comfyui", image=image)
 models = modal.Volume.from_name("comfyui-models", create_if_missing=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 import urllib.request
 from io import BytesIO
 
@@ -338,11 +339,13 @@ class TestMedia:
         }
         files = {"workflow": graph, "files": {"tone.wav": tone}}
         (output,) = succeeded(taking.answer({"input": files})).outputs
-        assert (output.kind, output.filename) == ("audio", "out_00001_.flac")
+        # Older releases end the name with an underscore.
+        assert output.kind == "audio"
+        assert re.fullmatch(r"out_00001_?\.flac", output.filename)
         assert output.duration == pytest.approx(0.5, abs=0.05)
         images = {"workflow": graph, "images": [{"name": "tone.wav", "image": tone}]}
         (found,) = answer_of(taking.answer({"input": images}))["images"]
-        assert found["filename"] == "out_00001_.flac"
+        assert found["filename"] == output.filename
         assert base64.b64decode(found["data"]).startswith(b"fLaC")
 
     def test_file_that_is_missing_is_named(self, taking):
