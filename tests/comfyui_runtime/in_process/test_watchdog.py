@@ -39,10 +39,11 @@ run(runtime, chain(photo, "TestHoldInterpreter", seconds=60), timeout=0.2)
 )
 def test_node_that_holds_the_interpreter_past_every_limit_ends_the_process(comfyui_dir, tmp_path):
     shutil.copytree(TESTS / "node_packs", tmp_path / "custom_nodes")
+    paths = [str(PROJECT), str(TESTS), os.environ.get("PYTHONPATH", "")]
     ended = subprocess.run(
         [sys.executable, "-c", HELD, str(comfyui_dir), str(tmp_path)],
         cwd=PROJECT,
-        env={**os.environ, "PYTHONPATH": f"{PROJECT}{os.pathsep}{TESTS}"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         check=False,
         capture_output=True,
         text=True,
