@@ -44,6 +44,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends aria2 git \
     && rm -rf /var/lib/apt/lists/*
 COPY provision.sh ./
+COPY listed_models listed_models
 COPY provisioning provisioning
 
 FROM tools AS comfyui
@@ -88,6 +89,7 @@ ARG PROFILE=ghibli
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin worker
 COPY provision.sh constraints.txt ./
 COPY releases releases
+COPY listed_models listed_models
 COPY provisioning provisioning
 RUN ./provision.sh "$PROFILE" --only torch --torch-index "$TORCH_INDEX"
 

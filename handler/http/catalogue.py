@@ -97,7 +97,7 @@ class Catalogue:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._folders = ModelFolders(settings.comfyui_base_dir / "models", settings.model_dirs)
+        self._folders = ModelFolders(settings.comfyui_base_dir / "models", settings.all_model_dirs)
         self._lock = threading.Lock()
         self._entries: tuple[WorkflowEntry, ...] = ()
         self._looked_at = -_FRESH_SECONDS

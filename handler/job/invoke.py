@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from handler.job.encode import EncodedFile
     from handler.job.request import Request
     from handler.job.results import Delivery, Results
+    from handler.models.fetching import ModelFetching
     from handler.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -57,15 +58,22 @@ class Function:
         runtime: Runs the graphs.
         fetcher: Gets the callers' images and files.
         delivery: Hands the results over.
+        models: The models that are still being fetched; ``None`` where none are.
     """
 
     def __init__(
-        self, settings: Settings, runtime: Runtime, fetcher: InputFetcher, delivery: Delivery
+        self,
+        settings: Settings,
+        runtime: Runtime,
+        fetcher: InputFetcher,
+        delivery: Delivery,
+        models: ModelFetching | None = None,
     ) -> None:
         self.settings = settings
         self.runtime = runtime
         self._fetcher = fetcher
         self._delivery = delivery
+        self._models = models
         self._first_job = threading.Lock()
         self._identical = SingleFlight()
 
@@ -188,6 +196,9 @@ class Function:
             patch(request.workflow, request.values, inputs.images, inputs.files),
             comfy_org_api_key=None if key is None else key.get_secret_value(),
         )
+        if self._models is not None:
+            with clock.phase("fetch"):
+                self._models.wait_for(patched.graph.texts(), cancellation)
         result = self.runtime.run(patched, cancellation, _node_progress(report))
         with contextlib.ExitStack() as at_end:
             at_end.callback(result.discard)

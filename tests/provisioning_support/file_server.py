@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from provisioning_support.content import sha256
+
 CHUNK = 64 * 1024
 
 
@@ -70,8 +72,13 @@ class FileServer:
             self._head(handler, 404, 0)
         else:
             content = self.files[handler.path]
+            tag = f'"{sha256(content)}"'
+            if handler.headers.get("If-Range", tag) != tag:
+                wanted, start = None, 0
             span = f"bytes {start}-{len(content) - 1}/{len(content)}"
-            self._head(handler, 206 if wanted else 200, len(content) - start, Content_Range=span)
+            status = 206 if wanted else 200
+            length = len(content) - start
+            self._head(handler, status, length, Content_Range=span, ETag=tag)
             if handler.command == "GET":
                 self._body(handler, content[start:])
 
