@@ -236,6 +236,8 @@ class Settings(BaseSettings):
     """Seconds for connecting to the storage, and for each answer."""
     bucket_attempts: int = Field(4, ge=1, validation_alias=_env("BUCKET_ATTEMPTS"))
     """Tries of an upload, the first one included."""
+    put_timeout: float = Field(300.0, gt=0, validation_alias=_env("PUT_TIMEOUT_SECONDS"))
+    """Seconds for sending one result to an address that the event gives, all tries together."""
     cache_control: str = Field(
         "private, max-age=86400", validation_alias=_env("RESULT_CACHE_CONTROL")
     )

@@ -20,7 +20,7 @@ WORKFLOWS = ["ghibli", "ghibli-classic", "illustrate"]
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A copy without what builds have left behind, which setuptools would take for sources.
     source = tmp_path_factory.mktemp("source")
-    for name in ("comfyui_runtime", "handler", "workflows"):
+    for name in ("comfyui_runtime", "handler", "listed_models", "workflows"):
         shutil.copytree(PROJECT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(PROJECT / name, source)

@@ -168,6 +168,7 @@ class Function:
         if kept is not None:
             return _success(request, kept, clock, cold_start=cold_start)
         report(JobProgress(phase="fetch"))
+        self._delivery.check(request, cancellation)
         with self._fetcher.job_files() as job_files:
             with clock.phase("fetch"):
                 inputs = self._fetch(request, cancellation, job_files)

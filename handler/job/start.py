@@ -17,6 +17,7 @@ from handler.contract.errors import ConfigurationError
 from handler.inputs import InputFetcher
 from handler.job.invoke import Function
 from handler.job.kept import open_kept_results
+from handler.job.put_addresses import PutAddresses
 from handler.job.results import Delivery
 from handler.job.volume_report import report_models_folders
 from handler.job.warm_up import model_paths, warm_up, workflows_to_warm_up
@@ -68,7 +69,9 @@ def start(
             on_boot(report)
     # What was imported stays. Looking through all of it for garbage takes 0.1 s, between two jobs.
     gc.freeze()
-    delivery = Delivery(storage, open_kept_results(settings), settings.stop_grace)
+    delivery = Delivery(
+        storage, open_kept_results(settings), settings.stop_grace, PutAddresses(settings)
+    )
     return Function(settings, runtime, InputFetcher(settings), delivery, models)
 
 
