@@ -11,6 +11,7 @@ from comfyui_runtime.workflow.parameters import (
     BooleanParameter,
     ChoiceParameter,
     IntegerParameter,
+    ModelParameter,
     NumberParameter,
     SeedParameter,
     StringParameter,
@@ -85,6 +86,12 @@ def parameter_schema(parameter: Parameter) -> dict[str, Any]:
             schema = {"type": "string", **length, "default": parameter.default}
         case ChoiceParameter():
             schema = {"enum": list(parameter.choices), "default": parameter.default}
+        case ModelParameter():
+            schema = {"type": "string", "minLength": 1, "default": parameter.default}
+            if parameter.choices:
+                url = {"type": "string", "pattern": "^[hH][tT][tT][pP][sS]?://"}
+                offered = [{"enum": list(parameter.choices)}, url]
+                schema = {"anyOf": offered, "default": parameter.default}
     return {**schema, "description": parameter.description}
 
 

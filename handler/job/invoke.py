@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from handler.inputs import InputFetcher
     from handler.inputs.job_files import JobFiles
     from handler.job.encode import EncodedFile
+    from handler.job.graph_models import GraphModels
     from handler.job.request import Request
     from handler.job.results import Delivery, Results
-    from handler.models.fetching import ModelFetching
     from handler.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Function:
         runtime: Runs the graphs.
         fetcher: Gets the callers' images and files.
         delivery: Hands the results over.
-        models: The models that are still being fetched; ``None`` where none are.
+        models: Gets what graphs need that is not there; ``None`` where ComfyUI runs elsewhere.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Function:
         runtime: Runtime,
         fetcher: InputFetcher,
         delivery: Delivery,
-        models: ModelFetching | None = None,
+        models: GraphModels | None = None,
     ) -> None:
         self.settings = settings
         self.runtime = runtime
@@ -197,11 +197,11 @@ class Function:
             patch(request.workflow, request.values, inputs.images, inputs.files),
             comfy_org_api_key=None if key is None else key.get_secret_value(),
         )
-        if self._models is not None:
-            with clock.phase("fetch"):
-                self._models.wait_for(patched.graph.texts(), cancellation)
-        result = self.runtime.run(patched, cancellation, _node_progress(report))
         with contextlib.ExitStack() as at_end:
+            if self._models is not None:
+                with clock.phase("fetch"):
+                    patched = self._models.bring(request.workflow, patched, cancellation, at_end)
+            result = self.runtime.run(patched, cancellation, _node_progress(report))
             at_end.callback(result.discard)
             log.info(
                 "graph ran",

@@ -15,12 +15,14 @@ from comfyui_runtime.in_process.read_ahead import ReadAhead
 from comfyui_runtime.run.cancellation import Cancellation
 from handler.contract.errors import ConfigurationError
 from handler.inputs import InputFetcher
+from handler.job.graph_models import GraphModels
 from handler.job.invoke import Function
 from handler.job.kept import open_kept_results
 from handler.job.put_addresses import PutAddresses
 from handler.job.results import Delivery
 from handler.job.volume_report import report_models_folders
 from handler.job.warm_up import model_paths, warm_up, workflows_to_warm_up
+from handler.models.by_url import UrlModels
 from handler.models.fetching import ModelFetching
 from handler.models.needed import needed_models
 from handler.shelf import open_storage
@@ -62,8 +64,10 @@ def start(
     if settings.comfyui_server_url is not None:
         runtime: Runtime = server_runtime(settings.comfyui_server_url, settings.stop_grace)
     else:
-        models = start_fetching(settings)
-        runtime, report = _booted(settings, models)
+        by_url = UrlModels(settings)
+        by_url.make_folder()
+        models = GraphModels(start_fetching(settings), by_url)
+        runtime, report = _booted(settings, models.fetching)
         _log(report)
         if on_boot is not None:
             on_boot(report)
@@ -149,10 +153,11 @@ def _log(report: BootReport) -> None:
 def boot_options(settings: Settings) -> BootOptions:
     """Return what the settings say about ComfyUI."""
     headroom = settings.cache_ram_headroom
+    by_url = () if settings.url_cache_dir is None else (settings.url_cache_dir,)
     return BootOptions(
         comfyui_dir=settings.comfyui_dir,
         base_dir=settings.comfyui_base_dir,
-        model_dirs=settings.all_model_dirs,
+        model_dirs=settings.all_model_dirs + by_url,
         node_dirs=settings.node_pack_dirs,
         device=settings.device,
         vram_mode=settings.vram_mode,

@@ -13,3 +13,11 @@ class ModelFetchError(Exception):
     def __init__(self, problem: str, *, passing: bool = False) -> None:
         super().__init__(problem)
         self.passing = passing
+
+
+class RefusedModelError(ModelFetchError):
+    """Its address leads where the worker must not reach."""
+
+
+class TooLargeModelError(ModelFetchError):
+    """It has more bytes than allowed."""

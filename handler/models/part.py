@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from handler.models.errors import ModelFetchError
+from handler.models.errors import ModelFetchError, TooLargeModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -123,8 +123,8 @@ class PartFile:
                 "larger volume, or remove models from it"
             )
 
-    def _too_large(self) -> ModelFetchError:
-        return ModelFetchError(f"it has more than {self._max_bytes:,} bytes")
+    def _too_large(self) -> TooLargeModelError:
+        return TooLargeModelError(f"it has more than {self._max_bytes:,} bytes")
 
 
 class _Progress:

@@ -19,7 +19,7 @@ import httpcore
 
 from handler.inputs.guard import AddressGuard, GuardedNetwork, RefusedAddressError
 from handler.inputs.source import parse_http_url
-from handler.models.errors import ModelFetchError
+from handler.models.errors import ModelFetchError, RefusedModelError
 from handler.models.part import PartFile, Version
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def _failures(url: HttpUrl) -> Iterator[None]:
     try:
         yield
     except RefusedAddressError as error:
-        raise ModelFetchError(
+        raise RefusedModelError(
             f"the host of {url.shown} has {error.kind}, which this worker must not fetch from"
         ) from error
     except socket.gaierror as error:
