@@ -1,4 +1,4 @@
-"""The models of a job's graph: waited for while they are fetched, and fetched where URLs name them."""
+"""The models of a job's graph: those that are being fetched, and those that URLs name."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import MissingModelError, ServiceError
 from comfyui_runtime.run.cancellation import Cancellation
+from comfyui_runtime.run.model_files import same_folders
 from handler.inputs.guard import resolve_with_system
 from handler.inputs.time_limit import TimeLimit
 from handler.models.errors import ModelFetchError
@@ -236,6 +237,14 @@ class ModelFetching:
         else:
             stated = self._web.fetch(address, part, limit)
         place_checked(part, target, model.sha256 or stated)
+
+
+def bytes_so_far(settings: Settings, folder: str, file: str) -> int | None:
+    """Return how much of a model has arrived, whichever worker fetches it; ``None`` for none."""
+    if settings.fetch_models == "off":
+        return None
+    sizes = (PartFile(settings.fetch_dir / same / file).size for same in same_folders(folder))
+    return max(sizes) or None
 
 
 def place_checked(part: PartFile, target: Path, sha256: str | None) -> None:
