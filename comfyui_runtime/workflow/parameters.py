@@ -30,7 +30,8 @@ ParameterValue = bool | int | float | str
 SEED_MAX = 2**64 - 1
 # Drawn seeds stay within what every JSON reader keeps exact (RFC 8259, section 6).
 DRAWN_SEED_LIMIT = 2**53
-_LONGEST_ADDRESS = 8192
+LONGEST_MODEL_ADDRESS = 8192
+"""Characters of a model's name or URL."""
 
 
 class NotAllowedError(ValueError):
@@ -160,9 +161,9 @@ class ModelParameter(_Parameter):
 
     def check(self, value: object) -> str:
         """Return the value as a text, or raise NotAllowedError saying what is allowed."""
-        if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ADDRESS:
+        if not isinstance(value, str) or not 0 < len(value) <= LONGEST_MODEL_ADDRESS:
             raise NotAllowedError(
-                f"must be a model's file name or URL, of at most {_LONGEST_ADDRESS} characters"
+                f"must be a model's file name or URL, of at most {LONGEST_MODEL_ADDRESS} characters"
             )
         is_url = value.lower().startswith(("https://", "http://"))
         if self.choices and not is_url and value not in self.choices:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from comfyui_runtime.workflow.parameters import (
+    LONGEST_MODEL_ADDRESS,
     SEED_MAX,
     BooleanParameter,
     ChoiceParameter,
@@ -87,11 +88,15 @@ def parameter_schema(parameter: Parameter) -> dict[str, Any]:
         case ChoiceParameter():
             schema = {"enum": list(parameter.choices), "default": parameter.default}
         case ModelParameter():
-            schema = {"type": "string", "minLength": 1, "default": parameter.default}
+            schema = {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": LONGEST_MODEL_ADDRESS,
+                "default": parameter.default,
+            }
             if parameter.choices:
-                url = {"type": "string", "pattern": "^[hH][tT][tT][pP][sS]?://"}
-                offered = [{"enum": list(parameter.choices)}, url]
-                schema = {"anyOf": offered, "default": parameter.default}
+                url = {"pattern": "^[hH][tT][tT][pP][sS]?://"}
+                schema["anyOf"] = [{"enum": list(parameter.choices)}, url]
     return {**schema, "description": parameter.description}
 
 
