@@ -129,7 +129,7 @@ def test_wheel_has_every_file_of_the_packages_and_of_the_workflows(wheel):
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     expected = {
         path.relative_to(PROJECT).as_posix()
-        for package in ("comfyui_runtime", "handler")
+        for package in ("comfyui_runtime", "handler", "listed_models")
         for path in (PROJECT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     } | {
