@@ -92,6 +92,11 @@ class ModelFetching:
     def close(self) -> None:
         """Stop; what has arrived is gone on with at the next start."""
         self._stop.cancel()
+        with self._changed:
+            for model in self._pending.values():
+                self._failed[model] = _Failure("the worker is stopping", True, time.monotonic())
+            self._pending.clear()
+            self._changed.notify_all()
 
     def wait_for(self, names: Iterable[str], cancellation: Cancellation) -> None:
         """Return once those of the models are there that a graph names. Costs no time otherwise.
@@ -118,7 +123,9 @@ class ModelFetching:
                     self._changed.wait()
         finally:
             take_back()
-        for model, failure in list(self._failed.items()):
+        with self._changed:
+            failed = dict(self._failed)
+        for model, failure in failed.items():
             if model.file in wanted and model.find(self._folders) is None:
                 raise MissingModelError(
                     f"The model {model.path} is missing, and could not be fetched: "

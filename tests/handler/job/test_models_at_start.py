@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from places import PROJECT
@@ -90,13 +91,12 @@ def run_worker(tmp_path, comfyui_dir):
     (workflow / "manifest.toml").write_text(MANIFEST)
     (tmp_path / "volume").mkdir()
 
-    def run(*params, **environment):
-        done = subprocess.run(
+    def run(*params, meanwhile=None, **environment):
+        process = subprocess.Popen(
             [sys.executable, "-c", START, json.dumps(params)],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
-            check=False,
             env={
                 **os.environ,
                 "PYTHONPATH": str(PROJECT),
@@ -110,8 +110,11 @@ def run_worker(tmp_path, comfyui_dir):
             },
             cwd=tmp_path,
         )
-        assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"sta')]
+        if meanwhile is not None:
+            meanwhile(process)
+        told, errors = process.communicate(timeout=120)
+        assert process.returncode == 0 or meanwhile is not None, errors
+        return [json.loads(line) for line in told.splitlines() if line.startswith('{"sta')]
 
     return run
 
@@ -128,6 +131,29 @@ def test_an_empty_volume_and_a_list_answer_their_first_job(run_worker, host, tmp
     assert response["status"] == "succeeded", response
     assert response["outputs"][0]["width"] == 1000
     assert (tmp_path / "volume" / "models" / "loras" / "style.safetensors").read_bytes() == STYLE
+
+
+@pytest.mark.slow
+def test_what_a_killed_worker_left_is_gone_on_with(run_worker, host, tmp_path):
+    host.files["/style"] = STYLE
+    host.seconds_per_chunk = 0.5
+    (tmp_path / "models.txt").write_text(
+        f"# groups: weigh\n{host.address('/style')}\n  dir=loras\n  out=style.safetensors\n"
+        f"  checksum=sha-256={sha256(STYLE)}\n"
+    )
+    part = tmp_path / "volume" / "models" / "loras" / "style.safetensors.part"
+
+    def kill(process):
+        while not (part.exists() and part.stat().st_size):
+            time.sleep(0.02)
+        process.kill()
+
+    assert run_worker({}, FETCH_MODELS="start", meanwhile=kill) == []
+    arrived = part.stat().st_size
+    host.seconds_per_chunk = 0.0
+    (response,) = run_worker({}, FETCH_MODELS="start")
+    assert response["status"] == "succeeded", response
+    assert host.requests[-1].start == arrived > 0
 
 
 @pytest.mark.slow

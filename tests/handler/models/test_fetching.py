@@ -106,6 +106,23 @@ def test_a_missing_address_is_named(host, make_settings):
         run(make_settings(entry(host.address("/gone"))))
 
 
+def test_what_failed_for_a_while_is_fetched_when_a_later_job_needs_it(
+    host, volume, make_settings, monkeypatch
+):
+    monkeypatch.setattr("handler.models.fetching._TRY_AGAIN_AFTER", 0.0)
+    host.files["/style"] = STYLE
+    settings = make_settings(entry(host.address("/style")), models_fetch_timeout=0.5)
+    fetching = ModelFetching(settings, needed_models(settings))
+    host.seconds_per_chunk = 1.0
+    fetching.start()
+    while fetching._pending:
+        time.sleep(0.02)
+    host.seconds_per_chunk = 0.0
+    fetching.wait_for([NAME], Cancellation(10))
+    fetching.close()
+    assert (volume / "loras" / NAME).read_bytes() == STYLE
+
+
 def test_a_model_that_no_list_has_says_where_to_put_its_address(make_settings):
     with pytest.raises(MissingModelError, match=r"no entry of models\.txt says where"):
         run(make_settings())
