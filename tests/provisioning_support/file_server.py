@@ -23,6 +23,7 @@ class FileServer:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.redirects: dict[str, str] = {}
+        self.redirect_headers: dict[str, str] = {}
         self.tokens: dict[str, str] = {}
         self.seconds_per_chunk = 0.0
         self.requests: list[Request] = []
@@ -67,7 +68,8 @@ class FileServer:
         if needed and authorization != f"Bearer {needed}":
             self._head(handler, 401, 0)
         elif handler.path in self.redirects:
-            self._head(handler, 302, 0, Location=self.redirects[handler.path])
+            headers = {"Location": self.redirects[handler.path], **self.redirect_headers}
+            self._head(handler, 302, 0, **headers)
         elif handler.path not in self.files:
             self._head(handler, 404, 0)
         else:
