@@ -117,7 +117,8 @@ RUN ./provision.sh "$PROFILE" --only project \
 RUN ./provision.sh "$PROFILE" --only index
 
 # No library fetches anything at run time: a model that is missing is an error, or is fetched by the
-# worker itself where FETCH_MODELS says so, once for all workers. And albumentations does not ask for its newest release at every start.
+# worker itself where FETCH_MODELS says so, once for all workers. And albumentations does not ask for
+# its newest release at every start.
 ENV HF_HUB_OFFLINE=1 \
     NO_ALBUMENTATIONS_UPDATE=1 \
     PYTHONDONTWRITEBYTECODE=1

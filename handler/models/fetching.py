@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 3
 _LOOK_AGAIN = 1.0
 _TRY_AGAIN_AFTER = 60.0
+_LONGEST_STOP = 5.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -69,7 +70,8 @@ class ModelFetching:
         self._pending = {m.path: m for m in needed if m.find(self._folders) is None}
         self._failed: dict[NeededModel, _Failure] = {}
         self._stop = Cancellation()
-        self._queue: queue.SimpleQueue[NeededModel] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[NeededModel | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Begin. The folder is there afterwards, so that ComfyUI looks into it."""
@@ -87,11 +89,17 @@ class ModelFetching:
             self._queue.put(model)
         for _ in range(min(_AT_ONCE, len(missing))):
             # Daemons: a fetch must not keep a process that is to end.
-            threading.Thread(target=self._work, name="fetch-model", daemon=True).start()
+            thread = threading.Thread(target=self._work, name="fetch-model", daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     def close(self) -> None:
         """Stop; what has arrived is gone on with at the next start."""
         self._stop.cancel()
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join(_LONGEST_STOP)
         with self._changed:
             for model in self._pending.values():
                 self._failed[model] = _Failure("the worker is stopping", True, time.monotonic())
@@ -156,8 +164,7 @@ class ModelFetching:
                     self._queue.put(model)
 
     def _work(self) -> None:
-        while not self._stop.cancelled:
-            model = self._queue.get()
+        while (model := self._queue.get()) is not None and not self._stop.cancelled:
             self._bring(model, TimeLimit(self._settings.models_fetch_timeout, self._stop))
 
     def _bring(self, model: NeededModel, limit: TimeLimit) -> None:
