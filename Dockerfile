@@ -44,6 +44,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends aria2 git \
     && rm -rf /var/lib/apt/lists/*
 COPY provision.sh ./
+COPY listed_models listed_models
 COPY provisioning provisioning
 
 FROM tools AS comfyui
@@ -88,6 +89,7 @@ ARG PROFILE=ghibli
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin worker
 COPY provision.sh constraints.txt ./
 COPY releases releases
+COPY listed_models listed_models
 COPY provisioning provisioning
 RUN ./provision.sh "$PROFILE" --only torch --torch-index "$TORCH_INDEX"
 
@@ -114,8 +116,9 @@ RUN ./provision.sh "$PROFILE" --only project \
     && install -d -o worker results
 RUN ./provision.sh "$PROFILE" --only index
 
-# Nothing is fetched at run time: a model that is missing is an error, not a download per worker, and
-# albumentations does not ask for its newest release at every start.
+# No library fetches anything at run time: a model that is missing is an error, or is fetched by the
+# worker itself where FETCH_MODELS says so, once for all workers. And albumentations does not ask for
+# its newest release at every start.
 ENV HF_HUB_OFFLINE=1 \
     NO_ALBUMENTATIONS_UPDATE=1 \
     PYTHONDONTWRITEBYTECODE=1

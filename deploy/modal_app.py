@@ -70,6 +70,7 @@ image = (
     )
 )
 image = with_files(image, "provision.sh", "provisioning/", "constraints.txt", "releases/")
+image = with_files(image, "listed_models/")
 image = provisioned(image, "torch")
 image = provisioned(with_files(image, "comfyui_releases.txt", "node_packs/"), "comfyui")
 image = provisioned(with_files(image, "node_packs.txt", "node_packs.lock"), "nodes")

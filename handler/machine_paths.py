@@ -41,6 +41,8 @@ def _names(settings: Settings) -> dict[str, str]:
         (settings.comfyui_base_dir, "COMFYUI_BASE_DIR"),
         *((folder, "COMFYUI_MODEL_DIRS") for folder in settings.model_dirs),
         *((folder, "COMFYUI_NODE_DIRS") for folder in settings.node_pack_dirs),
+        (settings.models_fetch_dir, "MODELS_FETCH_DIR"),
+        (settings.url_cache_dir, "MODEL_URL_CACHE_DIR"),
         (settings.workflows_dir, "WORKFLOWS_DIR"),
         (settings.results_dir, "RESULTS_DIR"),
         (settings.kept_results_dir, "KEPT_RESULTS_DIR"),

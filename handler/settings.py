@@ -108,6 +108,48 @@ class Settings(BaseSettings):
     )
     """Workflows (comma separated) that run once before the first job, to load their models."""
 
+    # Models fetched at run time
+    fetch_models: Literal["off", "start"] = Field("off", validation_alias=_env("FETCH_MODELS"))
+    """Whether the start fetches the models that workflows need and no models folder has."""
+    fetch_workflows: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), validation_alias=_env("FETCH_WORKFLOWS")
+    )
+    """Workflows (comma separated) whose models are fetched; without any, all that are installed."""
+    models_list: Path = Field(_DATA_DIR / "models.txt", validation_alias=_env("MODELS_LIST"))
+    """List of where models are published; a models.lock beside it has further checksums."""
+    models_fetch_dir: Path | None = Field(None, validation_alias=_env("MODELS_FETCH_DIR"))
+    """Models folder to fetch to; else the first of COMFYUI_MODEL_DIRS on a volume that is there."""
+    models_fetch_timeout: float = Field(
+        3600.0, gt=0, validation_alias=_env("MODELS_FETCH_TIMEOUT_SECONDS")
+    )
+    """Seconds for fetching one, the wait for another worker that does it included."""
+    hub_cache_dir: Path = Field(
+        Path("/runpod-volume/huggingface-cache/hub"), validation_alias=_env("HF_HUB_CACHE")
+    )
+    """Hugging Face's cache, looked in before a model is fetched; RunPod's is the default."""
+    hf_token: SecretStr | None = Field(None, validation_alias=_env("HF_TOKEN"))
+    """Token of Hugging Face for models that want one; sent to huggingface.co only."""
+    civitai_token: SecretStr | None = Field(None, validation_alias=_env("CIVITAI_TOKEN"))
+    """Token of Civitai for models that want one; sent to civitai.com only."""
+    model_url_hosts: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), validation_alias=_env("MODEL_URL_HOSTS")
+    )
+    """Hosts (comma separated) that events may name models of by https URL; without any, none."""
+    model_url_max_bytes: int = Field(
+        8 * 1024**3, gt=0, validation_alias=_env("MODEL_URL_MAX_BYTES")
+    )
+    """Bytes of a model that an event names by URL."""
+    model_url_timeout: float = Field(
+        300.0, gt=0, validation_alias=_env("MODEL_URL_TIMEOUT_SECONDS")
+    )
+    """Seconds for fetching one of these."""
+    model_url_cache_dir: Path | None = Field(None, validation_alias=_env("MODEL_URL_CACHE_DIR"))
+    """Folder that keeps them for later jobs; else models-by-url beside where models are fetched."""
+    model_url_cache_max_bytes: int = Field(
+        50 * 1024**3, gt=0, validation_alias=_env("MODEL_URL_CACHE_MAX_BYTES")
+    )
+    """Most bytes kept there; beyond it those go that were not used for longest."""
+
     # Jobs
     job_timeout: float = Field(600.0, gt=0, validation_alias=_env("JOB_TIMEOUT_SECONDS"))
     """Seconds of work on a job; its wait for the device does not count."""
@@ -194,6 +236,8 @@ class Settings(BaseSettings):
     """Seconds for connecting to the storage, and for each answer."""
     bucket_attempts: int = Field(4, ge=1, validation_alias=_env("BUCKET_ATTEMPTS"))
     """Tries of an upload, the first one included."""
+    put_timeout: float = Field(300.0, gt=0, validation_alias=_env("PUT_TIMEOUT_SECONDS"))
+    """Seconds for sending one result to an address that the event gives, all tries together."""
     cache_control: str = Field(
         "private, max-age=86400", validation_alias=_env("RESULT_CACHE_CONTROL")
     )
@@ -282,6 +326,8 @@ class Settings(BaseSettings):
         "node_dirs",
         "eager_packs",
         "warm_up_workflows",
+        "fetch_workflows",
+        "model_url_hosts",
         "input_allowed_hosts",
         "input_buckets",
         "cors_origins",
@@ -340,6 +386,29 @@ class Settings(BaseSettings):
             return self.takes_caller_graphs or self.comfy_org_api_key is not None
         return self.api_nodes
 
+    @property
+    def fetch_dir(self) -> Path:
+        """The models folder to fetch to: on a volume where one is mounted, else ComfyUI's own."""
+        if self.models_fetch_dir is not None:
+            return self.models_fetch_dir
+        mounted = (folder for folder in self.model_dirs if folder.is_dir() or _is_mounted(folder))
+        return next(mounted, self.comfyui_base_dir / "models")
+
+    @property
+    def url_cache_dir(self) -> Path | None:
+        """The models folder for models named by URL; ``None`` where events may name none."""
+        if not self.model_url_hosts:
+            return None
+        return self.model_url_cache_dir or self.fetch_dir.parent / "models-by-url"
+
+    @property
+    def all_model_dirs(self) -> tuple[Path, ...]:
+        """Every models folder beside ComfyUI's own: the further ones, and what is fetched to."""
+        own = self.comfyui_base_dir / "models"
+        fetched = (self.fetch_dir,) if self.fetch_models == "start" else ()
+        folders = dict.fromkeys((*self.model_dirs, *fetched))
+        return tuple(folder for folder in folders if folder != own)
+
     def with_trusted_callers(self) -> Self:
         """Return the settings for callers who proved themselves before: graphs are on if unset."""
         if self.caller_graphs is not None:
@@ -382,6 +451,15 @@ class Settings(BaseSettings):
                 {"missing": missing[0]},
             )
         return self
+
+
+def _is_mounted(folder: Path) -> bool:
+    """Say whether a volume is there for a folder that is not: the folder above is one of its own.
+
+    A folder right below the root, such as /models, can be a mount only if it is there.
+    """
+    above = folder.parent
+    return above != above.parent and above.is_dir() and os.access(above, os.W_OK)
 
 
 def _in_container() -> bool:

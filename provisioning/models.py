@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provisioning.checksums import KnownChecksums, LockFileError, read_lock, record
+from listed_models.lock_file import LockFileError, read_lock, record
+from listed_models.model_file import NotAModelError, check_model_file
+from listed_models.model_list import Model, ModelListError, parse_model_list
+from provisioning.checksums import KnownChecksums
 from provisioning.download import Download, DownloadError, fetch
-from provisioning.model_file import NotAModelError, check_model_file
-from provisioning.model_list import Model, ModelListError, parse_model_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

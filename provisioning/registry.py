@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
-from provisioning.checksums import LockFileError, read_lock, record
+from listed_models.lock_file import LockFileError, read_lock, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

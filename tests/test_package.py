@@ -20,7 +20,7 @@ WORKFLOWS = ["ghibli", "ghibli-classic", "illustrate"]
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A copy without what builds have left behind, which setuptools would take for sources.
     source = tmp_path_factory.mktemp("source")
-    for name in ("comfyui_runtime", "handler", "workflows"):
+    for name in ("comfyui_runtime", "handler", "listed_models", "workflows"):
         shutil.copytree(PROJECT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(PROJECT / name, source)
@@ -129,7 +129,7 @@ def test_wheel_has_every_file_of_the_packages_and_of_the_workflows(wheel):
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     expected = {
         path.relative_to(PROJECT).as_posix()
-        for package in ("comfyui_runtime", "handler")
+        for package in ("comfyui_runtime", "handler", "listed_models")
         for path in (PROJECT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     } | {

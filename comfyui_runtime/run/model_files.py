@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 # How the safetensors library words its refusals (0.8); any other is about the header's content.
 _WRONG_SIZE = "incomplete metadata"
 _NO_HEADER = ("header too small", "header too large", "invalid header length")
+# Kinds that ComfyUI looks for in two folders each; the newer name comes first.
+_SAME_FOLDERS = (("text_encoders", "clip"), ("diffusion_models", "unet"))
+
+
+def same_folders(folder: str) -> tuple[str, ...]:
+    """Return the folders in which ComfyUI looks for what belongs into one of them."""
+    for names in _SAME_FOLDERS:
+        if folder in names:
+            return names
+    return (folder,)
 
 
 @dataclass(frozen=True)
@@ -32,9 +42,10 @@ class ModelFolders:
     def find(self, model: Model) -> Path | None:
         """Return the file, or ``None`` where no folder has it."""
         for folder in (self.root, *self.more):
-            path = folder / model.folder / model.file
-            if path.is_file():
-                return path
+            for same in same_folders(model.folder):
+                path = folder / same / model.file
+                if path.is_file():
+                    return path
         return None
 
 
@@ -50,7 +61,8 @@ def check_model_file(folders: ModelFolders, model: Model) -> None:
         searched = ", ".join(str(folder / model.folder) for folder in (folders.root, *folders.more))
         raise MissingModelError(
             f"The model {model.folder}/{model.file} is in none of {searched}. Run ./provision.sh "
-            "with the workflow's profile, or mount the volume that has it.",
+            "with the workflow's profile, mount the volume that has it, or have it fetched with "
+            "FETCH_MODELS=start.",
             file=model.file,
         )
     check_content(path, model)

@@ -64,6 +64,11 @@ class Graph:
         """Return the ids of the nodes whose outputs another node takes."""
         return {link.node_id for node in self.nodes.values() for _, link in node.links()}
 
+    def texts(self) -> set[str]:
+        """Return every text that an input has as its value, such as the name of a file."""
+        values = (value for node in self.nodes.values() for value in node.inputs.values())
+        return {value for value in values if isinstance(value, str)}
+
     def to_api(self) -> dict[str, dict[str, Any]]:
         """Return a copy of the graph in the form that ComfyUI takes."""
         return {

@@ -30,6 +30,8 @@ ParameterValue = bool | int | float | str
 SEED_MAX = 2**64 - 1
 # Drawn seeds stay within what every JSON reader keeps exact (RFC 8259, section 6).
 DRAWN_SEED_LIMIT = 2**53
+LONGEST_MODEL_ADDRESS = 8192
+"""Characters of a model's name or URL."""
 
 
 class NotAllowedError(ValueError):
@@ -143,13 +145,40 @@ class ChoiceParameter(_Parameter):
         return value
 
 
+class ModelParameter(_Parameter):
+    """The name of a model file or, where the worker allows its host, an https URL of one.
+
+    Attributes:
+        folder: ComfyUI's name of the folder kind, such as ``loras``.
+        choices: The names that are allowed; without any, whatever is installed. URLs are judged by
+            their host.
+    """
+
+    type: Literal["model"]
+    folder: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    default: str = Field(min_length=1)
+    choices: tuple[str, ...] = ()
+
+    def check(self, value: object) -> str:
+        """Return the value as a text, or raise NotAllowedError saying what is allowed."""
+        if not isinstance(value, str) or not 0 < len(value) <= LONGEST_MODEL_ADDRESS:
+            raise NotAllowedError(
+                f"must be a model's file name or URL, of at most {LONGEST_MODEL_ADDRESS} characters"
+            )
+        is_url = value.lower().startswith(("https://", "http://"))
+        if self.choices and not is_url and value not in self.choices:
+            raise NotAllowedError(f"must be a URL, or one of {', '.join(self.choices)}")
+        return value
+
+
 Parameter = Annotated[
     NumberParameter
     | IntegerParameter
     | SeedParameter
     | BooleanParameter
     | StringParameter
-    | ChoiceParameter,
+    | ChoiceParameter
+    | ModelParameter,
     Field(discriminator="type"),
 ]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from comfyui_runtime.run.model_files import same_folders
 from comfyui_runtime.workflow.graph import as_link
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ _SUFFIXES = frozenset(
 )
 _ADDRESS = re.compile(r"https?://[^\s)\]>\"'`|]+")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-# Where the editor's own list of folders has another name than ComfyUI's folder kind.
-_FOLDERS_ON_DISK = {"clip": "text_encoders", "unet": "diffusion_models"}
 NOTES = frozenset({"Note", "MarkdownNote"})
 
 
@@ -82,7 +81,7 @@ def _folder_of(definition: NodeDefinition | None, name: str) -> str | None:
 
 def folder_on_disk(folder: str) -> str:
     """Return the name below ComfyUI's ``models`` for a folder kind."""
-    return _FOLDERS_ON_DISK.get(folder, folder)
+    return same_folders(folder)[0]
 
 
 def direct_address(url: str) -> str:

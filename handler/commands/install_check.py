@@ -59,7 +59,7 @@ def check_installation(settings: Settings, *, only: str | None, quick: bool) -> 
     yield _finding(
         f"ComfyUI in {settings.comfyui_dir}", partial(check_source, settings.comfyui_dir)
     )
-    folders = ModelFolders(settings.comfyui_base_dir / "models", settings.model_dirs)
+    folders = ModelFolders(settings.comfyui_base_dir / "models", settings.all_model_dirs)
     workflows: list[Workflow] = []
     for name in [only] if only else workflow_names(settings.workflows_dir):
         finding = _finding(

@@ -33,6 +33,8 @@ from handler.contract.worker_comfyui import (
 DEFAULT_IMAGE = "image"
 _MOST_PROBLEMS = 20
 _MOST_OF_A_NAME = 100
+_MOST_PUT_URLS = 100
+_LONGEST_PUT_URL = 8192
 _KEY = "comfy_org_api_key"
 
 
@@ -68,6 +70,9 @@ ParamValue = Annotated[bool | int | float | str, BeforeValidator(_scalar)]
 Name = Annotated[str, Field(min_length=1, max_length=_MOST_OF_A_NAME)]
 # Of a graph in the event, inputs have the names of files.
 InputName = Annotated[str, Field(min_length=1, max_length=MOST_OF_A_FILE_NAME)]
+PutUrl = Annotated[
+    str, Field(min_length=1, max_length=_LONGEST_PUT_URL, pattern="^[hH][tT][tT][pP][sS]?://")
+]
 GraphData = dict[str, Any]
 WorkflowOrGraph = Annotated[
     str | GraphData,
@@ -121,6 +126,27 @@ class Output(_Strict):
     embed_workflow: bool = Field(
         False, description="Keep the graph in the PNG's metadata, as ComfyUI does (PNG only)."
     )
+
+    put_urls: tuple[PutUrl, ...] = Field(
+        (),
+        max_length=_MOST_PUT_URLS,
+        strict=False,  # JSON has no tuples
+        repr=False,
+        description="Addresses, such as presigned ones, that the files are sent to by PUT, in the "
+        "order of the response's outputs without the texts, in place of the worker's storage.",
+    )
+
+    @model_validator(mode="after")
+    def _one_place_for_the_result(self) -> Output:
+        if self.put_urls and self.delivery == "base64":
+            raise PydanticCustomError(
+                "two_places", "give put_urls or the delivery base64, not both"
+            )
+        if self.put_urls and self.reuse:
+            raise PydanticCustomError(
+                "reuse_elsewhere", "reuse finds results in the worker's storage: not with put_urls"
+            )
+        return self
 
     @property
     def url_seconds(self) -> int | None:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from comfyui_runtime.workflow.parameters import (
+    LONGEST_MODEL_ADDRESS,
     SEED_MAX,
     BooleanParameter,
     ChoiceParameter,
     IntegerParameter,
+    ModelParameter,
     NumberParameter,
     SeedParameter,
     StringParameter,
@@ -85,6 +87,16 @@ def parameter_schema(parameter: Parameter) -> dict[str, Any]:
             schema = {"type": "string", **length, "default": parameter.default}
         case ChoiceParameter():
             schema = {"enum": list(parameter.choices), "default": parameter.default}
+        case ModelParameter():
+            schema = {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": LONGEST_MODEL_ADDRESS,
+                "default": parameter.default,
+            }
+            if parameter.choices:
+                url = {"pattern": "^[hH][tT][tT][pP][sS]?://"}
+                schema["anyOf"] = [{"enum": list(parameter.choices)}, url]
     return {**schema, "description": parameter.description}
 
 

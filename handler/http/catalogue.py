@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from comfyui_runtime.errors import ModelError, ServiceError
+from comfyui_runtime.errors import MissingModelError, ModelError, ServiceError
 from comfyui_runtime.run.model_files import ModelFolders, check_model_file
 from comfyui_runtime.workflow.files import Media
 from comfyui_runtime.workflow.manifest import load_workflow, workflow_names
@@ -16,6 +16,7 @@ from comfyui_runtime.workflow.patch import default_graph
 from comfyui_runtime.workflow.translations import Translation, load_translations
 from handler.contract.schema import parameter_schema, workflow_event_schema
 from handler.machine_paths import hide_paths
+from handler.models.fetching import bytes_so_far
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +98,7 @@ class Catalogue:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._folders = ModelFolders(settings.comfyui_base_dir / "models", settings.model_dirs)
+        self._folders = ModelFolders(settings.comfyui_base_dir / "models", settings.all_model_dirs)
         self._lock = threading.Lock()
         self._entries: tuple[WorkflowEntry, ...] = ()
         self._looked_at = -_FRESH_SECONDS
@@ -198,6 +199,14 @@ class Catalogue:
         problem = None
         try:
             check_model_file(self._folders, model)
+        except MissingModelError as error:
+            problem = hide_paths(error.message, self._settings)
+            arrived = bytes_so_far(self._settings, model.folder, model.file)
+            if arrived is not None:
+                problem = (
+                    f"The model {model.folder}/{model.file} is being fetched: {arrived:,} bytes "
+                    "have arrived."
+                )
         except ModelError as error:
             problem = hide_paths(error.message, self._settings)
         return ModelEntry(

@@ -74,6 +74,18 @@ class GuardedNetwork(httpcore.NetworkBackend):
         self._resolve = resolve
         self._network = network
 
+    def check(self, host: str, port: int) -> None:
+        """Return if a host may be connected to, without connecting.
+
+        Raises:
+            RefusedAddressError: An address of the host is refused.
+            socket.gaierror: The host's name could not be resolved.
+            CancelledError: The job was cancelled.
+            DeadlineError: The job's time is up.
+            TimeoutError: The fetch's time is up.
+        """
+        self._guard.check(host, port, self._addresses_of(host, port))
+
     def connect_tcp(
         self,
         host: str,

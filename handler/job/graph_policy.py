@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from comfyui_runtime.in_process import comfy
 from comfyui_runtime.workflow.files import FILE_LOADERS
 from comfyui_runtime.workflow.graph import as_link
+from comfyui_runtime.workflow.model_inputs import MODEL_INPUTS, is_model_address
 from handler.contract.errors import GraphRefusedError
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ class GraphPolicy:
         deny: Names and patterns of node classes that are refused in any case.
         comfyui_dir: ComfyUI's source, whose nodes of paid services are looked up.
         has_key: Whether the worker itself has a key for those.
+        takes_model_urls: Whether loaders may name a model by its address, which is fetched for
+            them.
     """
 
     enabled: bool
@@ -112,6 +115,7 @@ class GraphPolicy:
     deny: tuple[str, ...]
     comfyui_dir: Path
     has_key: bool = False
+    takes_model_urls: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -122,6 +126,7 @@ class GraphPolicy:
             settings.caller_graph_deny,
             settings.comfyui_dir,
             settings.comfy_org_api_key is not None,
+            bool(settings.model_url_hosts),
         )
 
     def check_enabled(self) -> None:
@@ -183,6 +188,9 @@ class GraphPolicy:
                 self._check_text(node_id, node, name, value.strip())
 
     def _check_text(self, node_id: NodeId, node: Node, name: str, value: str) -> None:
+        is_model = self.takes_model_urls and (node.class_type, name) in MODEL_INPUTS
+        if is_model and is_model_address(value):
+            return
         if ".." in _SEPARATORS.split(value) or "\0" in value:
             raise _value_error(node_id, node, name, "leads out of its folder")
         is_path = _PATH_INPUT.fullmatch(name) and _ABSOLUTE.match(value)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from handler.inputs import InputFetcher
     from handler.inputs.job_files import JobFiles
     from handler.job.encode import EncodedFile
+    from handler.job.graph_models import GraphModels
     from handler.job.request import Request
     from handler.job.results import Delivery, Results
     from handler.settings import Settings
@@ -57,15 +58,22 @@ class Function:
         runtime: Runs the graphs.
         fetcher: Gets the callers' images and files.
         delivery: Hands the results over.
+        models: Gets what graphs need that is not there; ``None`` where ComfyUI runs elsewhere.
     """
 
     def __init__(
-        self, settings: Settings, runtime: Runtime, fetcher: InputFetcher, delivery: Delivery
+        self,
+        settings: Settings,
+        runtime: Runtime,
+        fetcher: InputFetcher,
+        delivery: Delivery,
+        models: GraphModels | None = None,
     ) -> None:
         self.settings = settings
         self.runtime = runtime
         self._fetcher = fetcher
         self._delivery = delivery
+        self._models = models
         self._first_job = threading.Lock()
         self._identical = SingleFlight()
 
@@ -160,6 +168,7 @@ class Function:
         if kept is not None:
             return _success(request, kept, clock, cold_start=cold_start)
         report(JobProgress(phase="fetch"))
+        self._delivery.check(request, cancellation)
         with self._fetcher.job_files() as job_files:
             with clock.phase("fetch"):
                 inputs = self._fetch(request, cancellation, job_files)
@@ -188,8 +197,11 @@ class Function:
             patch(request.workflow, request.values, inputs.images, inputs.files),
             comfy_org_api_key=None if key is None else key.get_secret_value(),
         )
-        result = self.runtime.run(patched, cancellation, _node_progress(report))
         with contextlib.ExitStack() as at_end:
+            if self._models is not None:
+                with clock.phase("fetch"):
+                    patched = self._models.bring(request.workflow, patched, cancellation, at_end)
+            result = self.runtime.run(patched, cancellation, _node_progress(report))
             at_end.callback(result.discard)
             log.info(
                 "graph ran",

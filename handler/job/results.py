@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from handler.contract.event import Output
     from handler.job.encode import EncodedFile
     from handler.job.kept import KeptJob, KeptResults
+    from handler.job.put_addresses import PutAddresses
     from handler.job.request import Request
     from handler.job.reuse import Digested
     from handler.shelf import Shelf
@@ -60,13 +61,32 @@ class Delivery:
         storage: Where results go that a URL shall name.
         kept: Where results go that the storage did not take.
         stop_grace: Seconds that an upload may go on once its job is told to stop.
+        put_addresses: Sends results to addresses of the events' own; ``None`` where none are taken.
     """
 
-    def __init__(self, storage: Shelf, kept: KeptResults, stop_grace: float = 30.0) -> None:
+    def __init__(
+        self,
+        storage: Shelf,
+        kept: KeptResults,
+        stop_grace: float = 30.0,
+        put_addresses: PutAddresses | None = None,
+    ) -> None:
         self._storage = storage
+        self._put_addresses = put_addresses
         self._kept = kept
         self._stop_grace = stop_grace
         self._reusable = ReusableResults(storage)
+
+    def check(self, request: Request, cancellation: Cancellation) -> None:
+        """Return if results may go where the event wants them: before the work that makes them.
+
+        Raises:
+            EventError: An address of its own is none.
+            ForbiddenAddressError: One leads into a network that the worker must not reach.
+            ServiceError: The job was cancelled.
+        """
+        if request.output.put_urls and self._put_addresses is not None:
+            self._put_addresses.check(request.output.put_urls, cancellation)
 
     def reuse_key(self, request: Request, inputs: Mapping[str, Digested]) -> str | None:
         """Return what a request shares with those whose results it may be answered from.
@@ -172,6 +192,8 @@ class Delivery:
         return upload.result()
 
     def _store(self, wanted: Output, files: Mapping[str, EncodedFile]) -> tuple[OutputFile, ...]:
+        if wanted.put_urls:
+            return self._put(wanted.put_urls, list(files.values()))
         outputs = []
         for key, file in files.items():
             if file.text is not None:
@@ -182,6 +204,28 @@ class Delivery:
             url = self._storage.url(key, expires_in=wanted.url_seconds)
             outputs.append(_output_file(file, url=url, key=self._storage.full_key(key)))
         return tuple(outputs)
+
+    def _put(
+        self, addresses: Sequence[str], files: Sequence[EncodedFile]
+    ) -> tuple[OutputFile, ...]:
+        """Send each file to its address; texts are in the response."""
+        sent = [file for file in files if file.text is None]
+        if self._put_addresses is None or len(sent) > len(addresses):
+            raise StorageError(
+                f"The workflow made {len(sent)} files, and output.put_urls has {len(addresses)} "
+                "addresses. Send the job again with one for each file.",
+                files=len(sent),
+                addresses=len(addresses),
+            )
+        left = iter(addresses)
+        return tuple(
+            _output_file(file, text=file.text)
+            if file.text is not None
+            else _output_file(
+                file, url=self._put_addresses.put(next(left), file.data, file.content_type)
+            )
+            for file in files
+        )
 
     def _remember(
         self,

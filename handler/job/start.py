@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING
 from comfyui_runtime.in_process.boot import boot
 from comfyui_runtime.in_process.options import BootOptions
 from comfyui_runtime.in_process.read_ahead import ReadAhead
+from comfyui_runtime.run.cancellation import Cancellation
 from handler.contract.errors import ConfigurationError
 from handler.inputs import InputFetcher
+from handler.job.graph_models import GraphModels
 from handler.job.invoke import Function
 from handler.job.kept import open_kept_results
+from handler.job.put_addresses import PutAddresses
 from handler.job.results import Delivery
 from handler.job.volume_report import report_models_folders
 from handler.job.warm_up import model_paths, warm_up, workflows_to_warm_up
+from handler.models.by_url import UrlModels
+from handler.models.fetching import ModelFetching
+from handler.models.needed import needed_models
 from handler.shelf import open_storage
 
 if TYPE_CHECKING:
@@ -54,26 +60,52 @@ def start(
     storage = storage or open_storage(settings)
     if settings.network_volume_debug:
         report_models_folders(settings)
+    models = None
     if settings.comfyui_server_url is not None:
         runtime: Runtime = server_runtime(settings.comfyui_server_url, settings.stop_grace)
     else:
-        runtime, report = _booted(settings)
+        by_url = UrlModels(settings)
+        by_url.make_folder()
+        models = GraphModels(start_fetching(settings), by_url)
+        runtime, report = _booted(settings, models.fetching)
         _log(report)
         if on_boot is not None:
             on_boot(report)
     # What was imported stays. Looking through all of it for garbage takes 0.1 s, between two jobs.
     gc.freeze()
-    delivery = Delivery(storage, open_kept_results(settings), settings.stop_grace)
-    return Function(settings, runtime, InputFetcher(settings), delivery)
+    delivery = Delivery(
+        storage, open_kept_results(settings), settings.stop_grace, PutAddresses(settings)
+    )
+    return Function(settings, runtime, InputFetcher(settings), delivery, models)
 
 
-def _booted(settings: Settings) -> tuple[InProcessRuntime, BootReport]:
+def start_fetching(settings: Settings) -> ModelFetching | None:
+    """Begin to fetch the models that are missing, if the settings say so.
+
+    Raises:
+        ConfigurationError: The list of models cannot be read.
+        UnknownWorkflowError: A workflow of FETCH_WORKFLOWS is not installed.
+        WorkflowError: The files of one are wrong.
+    """
+    if settings.fetch_models == "off":
+        return None
+    models = ModelFetching(settings, needed_models(settings))
+    models.start()
+    return models
+
+
+def _booted(
+    settings: Settings, models: ModelFetching | None
+) -> tuple[InProcessRuntime, BootReport]:
     """Boot, and warm up; the models' bytes come into the page cache meanwhile."""
     workflows = workflows_to_warm_up(settings)
     read_ahead = ReadAhead(model_paths(settings, workflows))
     try:
         runtime, report = boot(boot_options(settings))
         started = time.perf_counter()
+        if models is not None and workflows:
+            names = [model.file for flow in workflows for model in flow.manifest.models]
+            models.wait(names, Cancellation(settings.models_fetch_timeout))
         warm_up(runtime, workflows, settings.job_timeout)
     finally:
         read_ahead.stop()
@@ -121,10 +153,11 @@ def _log(report: BootReport) -> None:
 def boot_options(settings: Settings) -> BootOptions:
     """Return what the settings say about ComfyUI."""
     headroom = settings.cache_ram_headroom
+    by_url = () if settings.url_cache_dir is None else (settings.url_cache_dir,)
     return BootOptions(
         comfyui_dir=settings.comfyui_dir,
         base_dir=settings.comfyui_base_dir,
-        model_dirs=settings.model_dirs,
+        model_dirs=settings.all_model_dirs + by_url,
         node_dirs=settings.node_pack_dirs,
         device=settings.device,
         vram_mode=settings.vram_mode,

@@ -17,7 +17,7 @@ _MOST_FILES = 200
 
 def report_models_folders(settings: Settings) -> None:
     """Log, for each models folder, which kinds it has and which files they hold."""
-    for folder in (settings.comfyui_base_dir / "models", *settings.model_dirs):
+    for folder in (settings.comfyui_base_dir / "models", *settings.all_model_dirs):
         if not folder.is_dir():
             log.info("models folder is not there", extra={"folder": str(folder)})
             continue

@@ -39,7 +39,7 @@ def workflows_to_warm_up(settings: Settings) -> list[Workflow]:
 
 def model_paths(settings: Settings, workflows: list[Workflow]) -> list[Path]:
     """Return the model files that workflows load with their defaults, as far as they are there."""
-    folders = ModelFolders(settings.comfyui_base_dir / "models", settings.model_dirs)
+    folders = ModelFolders(settings.comfyui_base_dir / "models", settings.all_model_dirs)
     found = [
         folders.find(model)
         for workflow in workflows

@@ -21,7 +21,8 @@ def project(tmp_path: Path) -> Project:
     folder = tmp_path / "project"
     folder.mkdir()
     shutil.copy(PROJECT / "provision.sh", folder)
-    shutil.copytree(PROJECT / "provisioning", folder / "provisioning")
+    for package in ("listed_models", "provisioning"):
+        shutil.copytree(PROJECT / package, folder / package)
     environment = {
         name: value
         for name, value in os.environ.items()

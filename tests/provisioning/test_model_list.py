@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from places import PROJECT
 
-from provisioning.model_list import Model, ModelListError, parse_model_list
+from listed_models.model_list import Model, ModelListError, parse_model_list
 
 LIST = (PROJECT / "models.txt").read_text("utf-8")
 NODE_PACKS = (PROJECT / "node_packs.txt").read_text("utf-8")

@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from provisioning_support.content import sha256
+
 CHUNK = 64 * 1024
 
 
@@ -21,6 +23,7 @@ class FileServer:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.redirects: dict[str, str] = {}
+        self.redirect_headers: dict[str, str] = {}
         self.tokens: dict[str, str] = {}
         self.seconds_per_chunk = 0.0
         self.requests: list[Request] = []
@@ -65,13 +68,19 @@ class FileServer:
         if needed and authorization != f"Bearer {needed}":
             self._head(handler, 401, 0)
         elif handler.path in self.redirects:
-            self._head(handler, 302, 0, Location=self.redirects[handler.path])
+            headers = {"Location": self.redirects[handler.path], **self.redirect_headers}
+            self._head(handler, 302, 0, **headers)
         elif handler.path not in self.files:
             self._head(handler, 404, 0)
         else:
             content = self.files[handler.path]
+            tag = f'"{sha256(content)}"'
+            if handler.headers.get("If-Range", tag) != tag:
+                wanted, start = None, 0
             span = f"bytes {start}-{len(content) - 1}/{len(content)}"
-            self._head(handler, 206 if wanted else 200, len(content) - start, Content_Range=span)
+            status = 206 if wanted else 200
+            length = len(content) - start
+            self._head(handler, status, length, Content_Range=span, ETag=tag)
             if handler.command == "GET":
                 self._body(handler, content[start:])
 

@@ -257,3 +257,29 @@ def test_number_is_accepted_exactly_within_its_bounds(minimum, value, data):
     else:
         with pytest.raises(ParameterError):
             resolve_parameters(parameters, {"it": value})
+
+
+LORA = {"type": "model", "folder": "loras", "default": "style.safetensors"}
+
+
+@pytest.mark.parametrize("value", ["other.safetensors", "https://example.com/a?b=c"])
+def test_model_is_a_files_name_or_an_address(value):
+    assert resolve_parameters(declare(**LORA), {"it": value}) == {"it": value}
+
+
+@pytest.mark.parametrize("value", ["", 1, None, "x" * 10_000])
+def test_model_is_a_text_of_some_length(value):
+    with pytest.raises(ParameterError, match="file name or URL"):
+        resolve_parameters(declare(**LORA), {"it": value})
+
+
+def test_model_with_choices_is_one_of_them_or_an_address():
+    declared = declare(**LORA, choices=["style.safetensors"])
+    assert resolve_parameters(declared, {"it": "HTTPS://h/a"}) == {"it": "HTTPS://h/a"}
+    with pytest.raises(ParameterError, match=r"one of style\.safetensors"):
+        resolve_parameters(declared, {"it": "other.safetensors"})
+
+
+def test_folder_of_a_model_is_one_name():
+    with pytest.raises(ValidationError):
+        declare(**LORA | {"folder": "../loras"})

@@ -15,7 +15,7 @@ from handler.adding.merge import merged
 from handler.adding.models import NamedModel
 from handler.adding.packs import NamedPack
 from handler.adding.parameters import DraftParameter
-from provisioning.model_list import parse_model_list
+from listed_models.model_list import parse_model_list
 
 
 def parameter(name, default):

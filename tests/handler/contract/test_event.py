@@ -60,7 +60,12 @@ def test_every_field_of_the_contract_is_read():
     assert parsed.input.named_images == {"image": IMAGE, "mask": "s3://bucket/mask.png"}
     assert parsed.input.params == {"steps": 6, "cfg": 2.5, "tags": False, "prompt": "a cat"}
     assert parsed.input.output == Output.model_validate(OUTPUT)
-    assert parsed.input.output.model_dump() == OUTPUT
+    assert parsed.input.output.model_dump() == OUTPUT | {"put_urls": ()}
+
+
+def test_addresses_for_results_are_read():
+    given = ["https://example.com/a?s=1", "http://example.com/b"]
+    assert parse_event(event(output={"put_urls": given})).input.output.put_urls == tuple(given)
 
 
 def test_whole_number_may_be_written_with_a_fraction():
@@ -84,6 +89,7 @@ def test_what_is_not_given_has_its_default():
         "prefix": "",
         "embed_workflow": False,
         "reuse": False,
+        "put_urls": (),
     }
 
 

@@ -71,6 +71,19 @@ class TestReadiness:
         assert ready.status_code == 503
         assert "painter.safetensors" in json.dumps(ready.json()["problems"])
 
+    def test_not_ready_while_models_are_fetched(self, make_server, workflows_dir, tmp_path):
+        part = tmp_path / "fetched" / "checkpoints" / "painter.safetensors.part"
+        part.parent.mkdir(parents=True)
+        part.write_bytes(b"x" * 1234)
+        server = make_server(
+            workflows_dir=workflows_dir,
+            fetch_models="start",
+            models_fetch_dir=tmp_path / "fetched",
+        )
+        answer = server.get("/ready")
+        assert answer.status_code == 503
+        assert "is being fetched: 1,234 bytes have arrived" in answer.text
+
     def test_not_ready_without_a_workflow_that_is_asked_for(self, make_server, workflows_dir):
         settings = load_settings(ready_workflows="painted, absent")
         server = make_server(workflows_dir=workflows_dir, ready_workflows=settings.ready_workflows)

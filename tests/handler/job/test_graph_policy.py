@@ -163,3 +163,14 @@ def test_no_path_with_a_step_up_passes(parts):
         refused(checked, graph("SaveImage", filename_prefix=path))
     elif path and not path.startswith("/"):
         checked.check(graph("SaveImage", filename_prefix=path))
+
+
+def test_loader_may_name_a_model_by_its_address_where_a_host_is_allowed(policy):
+    loader = graph("LoraLoader", lora_name="https://huggingface.co/a.safetensors")
+    policy(model_url_hosts="huggingface.co").check(loader)
+    assert "is an address" in refused(policy(), loader).message
+
+
+def test_address_in_another_input_is_refused_all_the_same(policy):
+    loader = graph("LoraLoader", note="https://huggingface.co/a.safetensors")
+    assert "is an address" in refused(policy(model_url_hosts="huggingface.co"), loader).message

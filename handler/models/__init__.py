@@ -1,0 +1,1 @@
+"""Models that are fetched at run time: what workflows lack, and what events name by URL."""
