@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from bench.pack_report import SeenClass, SeenPack, SeenStart
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import FrameType
 
     from comfyui_runtime.in_process.boot import BootReport
@@ -75,8 +75,22 @@ def _stock(report: Path, options: tuple[str, ...]) -> None:
         os._exit(0)
 
     signal.signal(signal.SIGUSR1, write_report)
+    os.listdir = _packs_by_name(os.listdir)
     sys.argv = ["main.py", *options]
     runpy.run_path("main.py", run_name="__main__")
+
+
+def _packs_by_name(listed: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """Return ``os.listdir``, with packs by name: ComfyUI loads them in the file system's order.
+
+    Of two packs with a class of the same name the last one wins, so that the order counts.
+    """
+
+    def by_name(path: Any = ".") -> list[Any]:  # noqa: ANN401 - as os.listdir takes it
+        names = listed(path)
+        return sorted(names) if Path(str(path)).name == "custom_nodes" else names
+
+    return by_name
 
 
 def _ours(report: Path, times: Path, base_dir: Path, used: list[str]) -> None:

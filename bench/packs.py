@@ -1,9 +1,9 @@
 """Node packs in this project's start and in a stock start of ComfyUI: the same, and how long.
 
-``python -m bench.packs CUSTOM_NODES_FOLDER`` starts the ComfyUI of ``COMFYUI_DIR`` both ways, on the
-CPU, with the packs of the folder, whose requirements must be installed. It prints for each pack its
-classes, what differs, by name, seconds in each start, handlers and routes; then the times of both
-starts. Its exit status is 1 if anything differs.
+``python -m bench.packs CUSTOM_NODES_FOLDER`` starts the ComfyUI of ``COMFYUI_DIR`` both ways, on
+the CPU, with the packs of the folder, whose requirements must be installed. It prints for each pack
+its classes, what differs, by name, seconds in each start, handlers and routes; then the times of
+both starts. Its exit status is 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def compare_packs(
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary) / "base"
         (base / "models").mkdir(parents=True)
-        (base / "custom_nodes").symlink_to(folder.resolve(), target_is_directory=True)
+        (base / "custom_nodes").mkdir()
+        for pack in folder.resolve().iterdir():
+            (base / "custom_nodes" / pack.name).symlink_to(pack)
         # As in an image, where neither side compiles its source at start.
         for source in (folder, comfyui_dir, PROJECT / "comfyui_runtime", PROJECT / "handler"):
             compileall.compile_dir(source, quiet=2)
