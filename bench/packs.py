@@ -109,9 +109,7 @@ def _start_stock(
     """Return what stock has (if ``report``) and its seconds from process start to ready."""
     path = base.parent / "stock.json"
     program = ("-m", _CHILD, "stock", str(path)) if report else ("main.py",)
-    paths = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(PROJECT))))
-    environment = {**os.environ, "PYTHONPATH": paths}
-    with stock_server(comfyui_dir, base, program=program, environment=environment) as server:
+    with stock_server(comfyui_dir, base, program=program, environment=_environment()) as server:
         if not report:
             return None, server.ready_seconds
         os.kill(server.process_id, signal.SIGUSR1)
@@ -137,6 +135,12 @@ def _start_ours(
     _run(_CHILD, "ours", str(path), str(times), str(base), *used)
     marks = {name: at - started for name, at in json.loads(times.read_text()).items()}
     return (SeenStart.model_validate_json(path.read_bytes()) if report else None), marks
+
+
+def _environment() -> dict[str, str]:
+    """Return the variables of both starts. Some packs offer choices in the order of a set."""
+    paths = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(PROJECT))))
+    return {**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": "0"}
 
 
 def _run(module: str, *arguments: str) -> None:
