@@ -150,7 +150,14 @@ def _run(module: str, *arguments: str) -> None:
         subprocess.CalledProcessError: It failed; what it said is on standard error.
     """
     command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT, check=False, cwd=PROJECT)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        timeout=_TIMEOUT,
+        check=False,
+        cwd=PROJECT,
+        env=_environment(),
+    )
     if done.returncode != 0:
         sys.stderr.write(done.stderr.decode(errors="replace")[-4000:])
         done.check_returncode()
