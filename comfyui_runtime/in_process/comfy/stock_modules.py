@@ -40,6 +40,7 @@ class _PackageFinder(MetaPathFinder):
 
     def __init__(self, packages: frozenset[str]) -> None:
         self._packages = packages
+        self._imported_anew: set[str] = set()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -51,26 +52,35 @@ class _PackageFinder(MetaPathFinder):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
-            spec.loader = _NodeFileLoader(spec.loader)
+            spec.loader = _NodeFileLoader(spec.loader, self._imported_anew)
         return spec
 
 
 class _NodeFileLoader(Loader):
-    """Executes a node file; if one that it imports needs it in turn, enters by that one."""
+    """Executes a node file; if one that it imports needs it in turn, enters by that one.
 
-    def __init__(self, loader: SourceFileLoader) -> None:
+    Args:
+        imported_anew: Names of the node files for which that is under way.
+    """
+
+    def __init__(self, loader: SourceFileLoader, imported_anew: set[str]) -> None:
         self._loader = loader
+        self._imported_anew = imported_anew
 
     def exec_module(self, module: ModuleType) -> None:
         try:
             self._loader.exec_module(module)
         except ImportError as error:
-            needs_it = _imports_while_executed(error)
-            if error.name != module.__name__ or needs_it in {None, module.__name__}:
+            name, needs_it = module.__name__, _imports_while_executed(error)
+            if error.name != name or needs_it in {None, name, *self._imported_anew}:
                 raise
             # Imported anew, from there; the import system takes what stands under its name then.
-            del sys.modules[module.__name__]
-            importlib.import_module(str(needs_it))
+            del sys.modules[name]
+            self._imported_anew.add(name)
+            try:
+                importlib.import_module(str(needs_it))
+            finally:
+                self._imported_anew.discard(name)
 
 
 def _imports_while_executed(error: ImportError) -> str | None:
