@@ -77,7 +77,7 @@ def test_table_gives_the_reasons_of_a_pack_that_fails_in_both():
 @pytest.mark.slow
 def test_one_command_compares_a_folder_of_packs_in_both_starts(comfyui_dir, tmp_path):
     folder = tmp_path / "packs"
-    shutil.copytree(PACKS, folder)
+    shutil.copytree(PACKS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     # Leans on more than a stock start of every release has imported.
     (folder / "leans.py").unlink()
     written = tmp_path / "report.json"
@@ -94,12 +94,12 @@ def test_one_command_compares_a_folder_of_packs_in_both_starts(comfyui_dir, tmp_
     assert done.returncode == 0, done.stdout + done.stderr
     report = PacksReport.model_validate_json(written.read_bytes())
     packs = {pack.name: pack for pack in report.packs}
-    assert packs.keys() == {path.name for path in folder.iterdir()}
+    assert packs.keys() == {path.name for path in PACKS.iterdir()} - {"leans.py", "__pycache__"}
     assert not [pack.name for pack in report.packs if pack.differences]
     assert packs["asks_first.py"].ours.handlers == packs["asks_first.py"].stock.handlers != ()
     assert packs["asks_first.py"].ours.routes == ("GET /asks_first",)
     assert packs["same_name_b.py"].stock.classes.keys() == {"SameName"}
     assert packs["lacks_packages"].stock.error == "No module named 'not_on_this_machine'"
     assert packs["says_nothing_at_import.py"].ours.error.endswith("AssertionError")
-    assert "2 of them" not in done.stdout
-    assert "process start to ready, 8 packs" in done.stdout
+    assert f"process start to ready, {len(packs)} packs" in done.stdout
+    assert "the same, 1 of them imported" in done.stdout
