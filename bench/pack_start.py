@@ -32,8 +32,12 @@ if TYPE_CHECKING:
     from comfyui_runtime.in_process.boot import BootReport
 
 _PACKS_MODULE = "custom_nodes."
-_IMPORT_TIME = re.compile(r"^ *([\d.]+) seconds(?: \(IMPORT FAILED\))?: (.*)$")
-_CANNOT_IMPORT = re.compile(r"^Cannot import (.*?) module for custom nodes: *(.*)$", re.DOTALL)
+_IMPORT_TIME = re.compile(r"^ *([\d.]+) seconds( \(IMPORT FAILED\))?: (.*)$")
+_CANNOT_IMPORT = re.compile(
+    r"^(?:Cannot import (?P<pack>.*?) module for custom nodes"
+    r"|Error while calling comfy_entrypoint in (?P<newer>.*?)): *(?P<reason>.*)$",
+    re.DOTALL,
+)
 
 
 def main(kind: str, report: str, *arguments: str) -> None:
@@ -57,10 +61,13 @@ class _PackLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
         if took := _IMPORT_TIME.match(message):
-            self.seconds[Path(took[2]).name] = float(took[1])
+            pack = Path(took[3]).name
+            self.seconds[pack] = float(took[1])
+            if took[2]:
+                self.errors.setdefault(pack, "ComfyUI gave no reason")
         elif failed := _CANNOT_IMPORT.match(message):
-            reason = failed[2] or self._traceback.strip().rpartition("\n")[2]
-            self.errors[Path(failed[1]).name] = reason
+            reason = failed["reason"] or self._traceback.strip().rpartition("\n")[2]
+            self.errors[Path(failed["pack"] or failed["newer"]).name] = reason
         self._traceback = message
 
 
@@ -137,7 +144,7 @@ def _ours(report: Path, times: Path, base_dir: Path, used: list[str]) -> None:
 
 def _reason(error: str) -> str:
     failed = _CANNOT_IMPORT.match(error)
-    return failed[2] if failed else error
+    return failed["reason"] if failed else error
 
 
 def _write(report: Path, packs: dict[str, SeenPack]) -> None:

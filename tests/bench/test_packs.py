@@ -100,6 +100,8 @@ def test_one_command_compares_a_folder_of_packs_in_both_starts(comfyui_dir, tmp_
     assert packs["asks_first.py"].ours.routes == ("GET /asks_first",)
     assert packs["same_name_b.py"].stock.classes.keys() == {"SameName"}
     assert packs["lacks_packages"].stock.error == "No module named 'not_on_this_machine'"
+    newer = packs["newer_api_fails.py"]
+    assert newer.stock.error == newer.ours.error == "no classes today"
     assert packs["says_nothing_at_import.py"].ours.error.endswith("AssertionError")
     assert f"process start to ready, {len(packs)} packs" in done.stdout
     assert "the same, 1 of them imported" in done.stdout
