@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import requests
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _POLL_EVERY = 0.02
@@ -42,7 +42,12 @@ class StockServerError(Exception):
 
 @contextlib.contextmanager
 def stock_server(
-    comfyui_dir: Path, base_dir: Path, *, ready_within: float = 240.0
+    comfyui_dir: Path,
+    base_dir: Path,
+    *,
+    ready_within: float = 240.0,
+    program: tuple[str, ...] = ("main.py",),
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[StockServer]:
     """Run ``main.py`` on the CPU, and yield the server once it answers.
 
@@ -50,6 +55,8 @@ def stock_server(
         comfyui_dir: The folder with ``main.py``.
         base_dir: Folder with ``models`` and ``custom_nodes``, and for inputs and results.
         ready_within: Seconds to wait for the first answer.
+        program: What Python runs with ``main.py``'s options, in place of that file.
+        environment: Its variables; this process's without it.
 
     Raises:
         StockServerError: It exited, or did not answer in time.
@@ -61,7 +68,7 @@ def stock_server(
     started = time.perf_counter()
     with (
         tempfile.TemporaryFile() as log,
-        _process(comfyui_dir, base_dir, port, log.fileno()) as process,
+        _process(comfyui_dir, base_dir, port, log.fileno(), program, environment) as process,
     ):
         give_up_at = time.monotonic() + ready_within
         while not _answers(url):
@@ -73,13 +80,18 @@ def stock_server(
 
 
 @contextlib.contextmanager
-def _process(
-    comfyui_dir: Path, base_dir: Path, port: int, log: int
+def _process(  # noqa: PLR0913, PLR0917 - what a process is started with
+    comfyui_dir: Path,
+    base_dir: Path,
+    port: int,
+    log: int,
+    program: tuple[str, ...],
+    environment: Mapping[str, str] | None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         [
             sys.executable,
-            "main.py",
+            *program,
             "--cpu",
             "--disable-api-nodes",
             "--listen=127.0.0.1",
@@ -90,6 +102,7 @@ def _process(
             "--database-url=sqlite:///:memory:",
         ],
         cwd=comfyui_dir,
+        env=environment,
         stdout=log,
         stderr=log,
     )

@@ -2,7 +2,8 @@
 
 ``import comfy`` and then ``comfy.model_patcher`` works in ComfyUI because something else imported
 that module long before. Where imports are lazy nothing may have: the packages import what they
-are asked for.
+are asked for. So it is with two node files that import each other and can be entered by one of them
+only: in a stock start, which happens to enter by that one, both are there.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import PathFinder, SourceFileLoader
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from pathlib import Path
     from types import ModuleType
+
+
+_NODE_FILES = "comfy_extras"
 
 
 def offer_stock_modules(comfyui_dir: Path) -> None:
@@ -31,19 +36,62 @@ def offer_stock_modules(comfyui_dir: Path) -> None:
 
 
 class _PackageFinder(MetaPathFinder):
-    """Finds nothing; it sees each import below ComfyUI's packages, and prepares the package."""
+    """Sees each import below ComfyUI's packages, and prepares the package; finds node files."""
 
     def __init__(self, packages: frozenset[str]) -> None:
         self._packages = packages
+        self._imported_anew: set[str] = set()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        del path, target
         parent = fullname.rpartition(".")[0]
         if parent and fullname.partition(".")[0] in self._packages:
             _prepare(sys.modules[parent])
-        return None
+        if parent != _NODE_FILES:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _NodeFileLoader(spec.loader, self._imported_anew)
+        return spec
+
+
+class _NodeFileLoader(Loader):
+    """Executes a node file; if one that it imports needs it in turn, enters by that one.
+
+    Args:
+        imported_anew: Names of the node files for which that is under way.
+    """
+
+    def __init__(self, loader: SourceFileLoader, imported_anew: set[str]) -> None:
+        self._loader = loader
+        self._imported_anew = imported_anew
+
+    def exec_module(self, module: ModuleType) -> None:
+        try:
+            self._loader.exec_module(module)
+        except ImportError as error:
+            name, needs_it = module.__name__, _imports_while_executed(error)
+            if error.name != name or needs_it in {None, name, *self._imported_anew}:
+                raise
+            # Imported anew, from there; the import system takes what stands under its name then.
+            del sys.modules[name]
+            self._imported_anew.add(name)
+            try:
+                importlib.import_module(str(needs_it))
+            finally:
+                self._imported_anew.discard(name)
+
+
+def _imports_while_executed(error: ImportError) -> str | None:
+    """Return the node file whose import statement failed."""
+    trace = error.__traceback__
+    name = None
+    while trace is not None:
+        found = str(trace.tb_frame.f_globals.get("__name__", ""))
+        name = found if found.startswith(f"{_NODE_FILES}.") else name
+        trace = trace.tb_next
+    return name
 
 
 def _prepare(package: ModuleType) -> None:
