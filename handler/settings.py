@@ -216,6 +216,8 @@ class Settings(BaseSettings):
     """Address that the HTTP server listens on; else 0.0.0.0 in a container, 127.0.0.1 elsewhere."""
     port: int = Field(8000, ge=1, le=65_535, validation_alias=_env("PORT"))
     """Port that the HTTP server listens on."""
+    health_port: int | None = Field(None, ge=1, le=65_535, validation_alias=_env("PORT_HEALTH"))
+    """Port of /ping where it is another; set by RunPod, whose /ping is 204 during the start."""
     api_token: SecretStr | None = Field(None, min_length=8, validation_alias=_env("API_TOKEN"))
     """Bearer token that HTTP requests need; without one, anyone who reaches the port may call."""
     allowed_hosts: Annotated[frozenset[str], NoDecode] = Field(

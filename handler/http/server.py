@@ -18,7 +18,7 @@ import uvicorn
 
 from comfyui_runtime.errors import ServiceError
 from handler.contract.errors import ConfigurationError, StorageError
-from handler.http.app import make_app
+from handler.http.app import make_app, make_probe_app
 from handler.http.connection import (
     ConnectionLimits,
     LimitedConnection,
@@ -52,11 +52,14 @@ _LAST_ANSWERS = 5
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
+def serve(
+    settings: Settings, routers: Sequence[APIRouter] = (), probes: Sequence[APIRouter] = ()
+) -> int:
     """Serve until told to stop.
 
     Args:
         routers: Further routes, such as those that platforms fix.
+        probes: The routes that the port for probes answers, where the settings name one.
 
     Returns:
         The exit status: 0 after SIGTERM or SIGINT, 1 if the worker has to be replaced.
@@ -80,6 +83,7 @@ def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
         HttpServer(
             make_app(service, routers), host, settings.port, limits_within(raise_file_limit())
         ) as server,
+        _probe_server(service, host, probes),
         stop.signals(),
     ):
         log.info("listening", extra={"host": host, "port": server.port})
@@ -102,6 +106,17 @@ def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
         status = stop.wait()
         stopping(status)
     return status
+
+
+def _probe_server(
+    service: Service, host: str, probes: Sequence[APIRouter]
+) -> contextlib.AbstractContextManager[object]:
+    """Return a server of the probes alone, where they have a port of their own."""
+    port = service.settings.health_port
+    if port is None or port == service.settings.port:
+        return contextlib.nullcontext()
+    log.info("probes are answered", extra={"host": host, "port": port})
+    return HttpServer(make_probe_app(service, probes), host, port)
 
 
 def _records(settings: Settings) -> JobRecords | None:

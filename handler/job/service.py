@@ -108,7 +108,9 @@ class JobService:
             return "stopping"
         if self._broken:
             return "broken"
-        return "running" if self._pool else "booting"
+        if self._pool is None:
+            return "broken" if self._boot.done() else "booting"
+        return "running"
 
     @property
     def load(self) -> Load:
