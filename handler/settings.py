@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from handler.contract.errors import ConfigurationError
+from handler.contract.webhook_signature import keys_of
 
 _PACKAGE_DIR = Path(__file__).resolve().parent
 # The checkout; of an installed package, the folder of all packages, where nothing is to be kept.
@@ -160,6 +161,20 @@ class Settings(BaseSettings):
     )
     """Hosts (host or host:port, comma separated) that may be in private networks."""
 
+    # Webhooks
+    webhook_secret: SecretStr | None = Field(None, validation_alias=_env("WEBHOOK_SECRET"))
+    """Key that signs webhooks, whsec_ and base64; several with spaces between. Without it, none."""
+    webhook_allowed_hosts: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), validation_alias=_env("WEBHOOK_ALLOWED_HOSTS")
+    )
+    """Hosts (host or host:port, comma separated) that may be in private networks."""
+    webhook_timeout: float = Field(15.0, gt=0, validation_alias=_env("WEBHOOK_TIMEOUT_SECONDS"))
+    """Seconds that a receiver has to answer."""
+    webhook_attempts: int = Field(10, ge=1, validation_alias=_env("WEBHOOK_ATTEMPTS"))
+    """Tries of a webhook of a job's end, the first one included."""
+    webhook_max_age: float = Field(86_400.0, gt=0, validation_alias=_env("WEBHOOK_MAX_AGE_SECONDS"))
+    """Seconds after the job's end in which it is tried."""
+
     # Storage. AWS's own key variables are read by boto3, as the set that they are.
     bucket_endpoint_url: str | None = Field(
         None,
@@ -288,6 +303,7 @@ class Settings(BaseSettings):
         "input_buckets",
         "cors_origins",
         "allowed_hosts",
+        "webhook_allowed_hosts",
         "ready_workflows",
         "caller_graph_allow",
         "caller_graph_deny",
@@ -311,6 +327,16 @@ class Settings(BaseSettings):
                 "token", "use printable ASCII characters only, on one line", {}
             )
         return token
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _can_sign(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                keys_of(value.get_secret_value())
+            except ValueError as error:
+                raise PydanticCustomError("secret", "{problem}", {"problem": str(error)}) from error
+        return value
 
     @field_validator("comfy_log_level", mode="before")
     @classmethod

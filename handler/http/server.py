@@ -25,13 +25,14 @@ from handler.http.connection import (
     limits_within,
     raise_file_limit,
 )
-from handler.http.results import ServedFolder
+from handler.http.results import ServedFolder, with_whole_urls
 from handler.http.service import Service
 from handler.job.records import JobRecords
 from handler.job.service import JobService
 from handler.job.start import start
 from handler.process_end import end_now
 from handler.shelf import FolderShelf, open_storage
+from handler.webhooks import open_webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from handler.settings import Settings
     from handler.shelf import Shelf
+    from handler.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +78,7 @@ def serve(
             "no API_TOKEN is set: whoever reaches this port may send jobs", extra={"host": host}
         )
     stop = _Stop()
-    jobs = JobService(settings, lambda: stop.request(1), _records(settings))
+    jobs = JobService(settings, lambda: stop.request(1), _records(settings), _webhooks(settings))
     service = Service(settings, jobs=jobs)
     storage = served_storage(settings, service)
     with (
@@ -125,6 +127,13 @@ def _records(settings: Settings) -> JobRecords | None:
     except StorageError as error:
         log.warning("jobs are forgotten when the process ends", extra={"error": error.message})
         return None
+
+
+def _webhooks(settings: Settings) -> Webhooks | None:
+    url = settings.public_url
+    if url is None:
+        return open_webhooks(settings)
+    return open_webhooks(settings, lambda response: with_whole_urls(response, url))
 
 
 def served_storage(settings: Settings, service: Service) -> Shelf:

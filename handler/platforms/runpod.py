@@ -31,6 +31,7 @@ from handler.job.start import start
 from handler.liveness import keep_liveness_file
 from handler.machine_paths import without_paths
 from handler.shelf.s3 import resolve_bucket
+from handler.webhooks import open_webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -74,7 +75,8 @@ def run_worker(settings: Settings) -> int:
     # Who reaches an endpoint of RunPod's has its key.
     settings = settings.with_trusted_callers()
     most = 1 if settings.refresh_worker else settings.concurrency
-    worker = Worker(JobPool(start(settings), most), _post_progress)
+    webhooks = open_webhooks(settings)
+    worker = Worker(JobPool(start(settings), most, webhooks=webhooks), _post_progress)
 
     def concurrency(_: int) -> int:
         """Say how many jobs to take. The SDK asks between two requests for jobs."""
@@ -87,6 +89,8 @@ def run_worker(settings: Settings) -> int:
         return left
 
     runpod.serverless.start({"handler": worker.handle, "concurrency_modifier": concurrency})
+    if webhooks is not None:
+        webhooks.close()
     return 1 if worker.broken else 0
 
 
@@ -107,6 +111,8 @@ class Worker:
 
     async def handle(self, taken: dict[str, Any]) -> dict[str, Any]:
         """Carry a job out and return what the SDK is to post."""
+        # RunPod calls the address that a request to it has here.
+        taken = {**taken, "webhook": None}
         job_id = job_id_of(taken)
         body = await self._answer(taken, job_id)
         if self.broken or self._pool.function.settings.refresh_worker:
