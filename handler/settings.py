@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     job_timeout: float = Field(600.0, gt=0, validation_alias=_env("JOB_TIMEOUT_SECONDS"))
     """Seconds of work on a job; its wait for the device does not count."""
     concurrency: int = Field(4, ge=1, le=32, validation_alias=_env("WORKER_CONCURRENCY"))
-    """Jobs under way at once; one is on the device, the others fetch and store."""
+    """Most jobs under way at once; one is on the device, the others fetch and store."""
     queue_limit: int = Field(64, ge=0, validation_alias=_env("QUEUE_LIMIT"))
     """Jobs that may wait beyond those under way before the service answers 429."""
     queue_max_bytes: int = Field(256 * 1024 * 1024, gt=0, validation_alias=_env("QUEUE_MAX_BYTES"))

@@ -89,15 +89,25 @@ class Intake:
         self._fetches: deque[float] = deque(maxlen=MEASURED)
         self._runs: deque[float] = deque(maxlen=MEASURED)
         self._waited = 0
+        self._busy = False
 
     def wants(self, held: Sequence[Held]) -> bool:
         """Say whether to ask now; see :func:`takes_another`."""
         pace = Pace.of(self._fetches, self._runs) if self._runs else None
-        return takes_another(held, pace, self._most, self._waited)
+        wants = takes_another(held, pace, self._most, self._waited)
+        if wants:
+            self._busy = any(job.stage != "store" for job in held)
+        return wants
 
     def answered(self, seconds: float) -> None:
         """Take note of how long the platform took to hand out a job."""
-        self._waited = self._waited + 1 if seconds <= AT_ONCE else 0
+        if seconds > AT_ONCE:
+            self._waited = 0
+        elif self._busy:
+            self._waited += 1
+        else:
+            # A caller who sends one job after the other makes it look so, too.
+            self._waited = max(self._waited, 1)
 
     def ran(self, fetch: float, run: float) -> None:
         """Take note of a job's seconds until its inputs were there, and on the device."""
@@ -112,10 +122,10 @@ def takes_another(held: Sequence[Held], pace: Pace | None, most: int, waited: in
         held: What it has, in the order in which it was taken.
         pace: ``None`` where nothing was measured: then only the device's next job is taken.
         most: Jobs that it may have at once.
-        waited: How many jobs in a row had been waiting when this worker asked, up to the last one.
-            If none had, another worker may have nothing to do, and a job is taken only if even a
-            slow run will be over when its inputs are there, however fast. If one had, no worker
-            was free, and slow fetches are allowed for.
+        waited: How many jobs in a row had been waiting when this worker, busy itself, asked, up to
+            the last one. If none had, another worker may have nothing to do, and a job is taken
+            only if even a slow run will be over when its inputs are there, however fast. If one
+            had, no worker was free, and slow fetches are allowed for.
     """
     if len(held) >= most:
         return False

@@ -89,8 +89,19 @@ def test_intake_measures_the_last_jobs_and_how_long_it_waited_for_one():
     for _ in range(30):
         intake.ran(fetch=0.5, run=5.0)
     assert not intake.wants(device)
+    early = [Held("device", 4.9)]
     for _ in range(4):
+        assert intake.wants(early)
         intake.answered(AT_ONCE)
     assert intake.wants([Held("device", 0.0)])
     intake.answered(10.0)
     assert not intake.wants([Held("device", 0.0)])
+
+
+def test_jobs_that_come_one_after_the_other_are_no_queue():
+    intake = Intake(most=8)
+    for _ in range(30):
+        assert intake.wants([])
+        intake.answered(0.1)
+        intake.ran(fetch=0.5, run=5.0)
+    assert not intake.wants([Held("device", 4.0)])

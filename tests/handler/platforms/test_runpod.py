@@ -149,7 +149,7 @@ class TestWorkerLoop:
     def test_job_is_left_to_other_workers_until_the_device_is_nearly_free(self, plane):
         before = len(plane.taken_at)
         for number in range(3):
-            plane.submit(f"paced-{number}", job("steps", steps=20, seconds=0.05))
+            plane.submit(f"paced-{number}", job("steps", steps=20 + number, seconds=0.05))
         for number in range(3):
             assert plane.result(f"paced-{number}")["output"]["status"] == "succeeded"
         first, second, third = plane.taken_at[before:]
