@@ -54,7 +54,7 @@ class Pace:
         fast_fetch: The same, of a fetch that is faster than nine in ten.
         slow_fetch: The same, of a fetch that is slower than nine in ten.
         run: On the device, in the mean.
-        slow_run: The same, of a run that is slower than nine in ten; never less than ``run``.
+        slow_run: The same, of the slowest run.
     """
 
     fetch: float
@@ -73,7 +73,7 @@ class Pace:
             fast_fetch=by_fetch[tail],
             slow_fetch=by_fetch[-1 - tail],
             run=statistics.fmean(by_run),
-            slow_run=max(by_run[-1 - tail], statistics.fmean(by_run)),
+            slow_run=by_run[-1],
         )
 
 
@@ -124,7 +124,7 @@ def takes_another(held: Sequence[Held], pace: Pace | None, most: int, waited: in
         most: Jobs that it may have at once.
         waited: How many jobs in a row had been waiting when this worker, busy itself, asked, up to
             the last one. If none had, another worker may have nothing to do, and a job is taken
-            only if even a slow run will be over when its inputs are there, however fast. If one
+            only if even the slowest run will be over when its inputs are there, however fast. If one
             had, no worker was free, and slow fetches are allowed for.
     """
     if len(held) >= most:
