@@ -124,8 +124,8 @@ def takes_another(held: Sequence[Held], pace: Pace | None, most: int, waited: in
         most: Jobs that it may have at once.
         waited: How many jobs in a row had been waiting when this worker, busy itself, asked, up to
             the last one. If none had, another worker may have nothing to do, and a job is taken
-            only if even the slowest run will be over when its inputs are there, however fast. If one
-            had, no worker was free, and slow fetches are allowed for.
+            only if even the slowest run will be over when its inputs are there, however fast. If
+            one had, no worker was free, and slow fetches are allowed for.
     """
     if len(held) >= most:
         return False

@@ -131,6 +131,7 @@ def test_life_of_a_worker(start_worker, own_port):
             # Nothing else is there: it asks for no token.
             assert client.get(f"http://127.0.0.1:{health_port}/v1/workflows").status_code == 404
         assert client.post(f"{base}/v1/jobs", json=slow(80, 0.05, id="last")).status_code == 202
+        wait_until(lambda: '"run"' in client.get(f"{base}/v1/jobs/last").text)
         process.send_signal(signal.SIGTERM)
         wait_until(lambda: pinged(503))
     assert process.wait(60) == 0
