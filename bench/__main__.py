@@ -25,6 +25,7 @@ MEASUREMENTS = (
     "flatness",
     "models",
     "checkpoint",
+    "endpoint",
 )
 _ROWS = TypeAdapter(list[Row])
 

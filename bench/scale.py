@@ -18,6 +18,7 @@ class Scale:
         flat_jobs: Jobs in one process, to find what grows.
         model_width: Width of the diffusion models that jobs use in turn; 60 MB each at 1024.
         checkpoint_bytes: Size of the model file that is read.
+        simulated_jobs: Jobs of each simulation of an endpoint.
     """
 
     starts: int = 5
@@ -28,6 +29,7 @@ class Scale:
     flat_jobs: int = 1000
     model_width: int = 1024
     checkpoint_bytes: int = 2 * 1024**3
+    simulated_jobs: int = 1000
 
 
 FULL = Scale()
@@ -40,4 +42,5 @@ QUICK = Scale(
     flat_jobs=20,
     model_width=128,
     checkpoint_bytes=32 * 1024**2,
+    simulated_jobs=100,
 )

@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from handler.contract.errors import ConfigurationError
+from handler.contract.webhook_signature import keys_of
 
 _PACKAGE_DIR = Path(__file__).resolve().parent
 # The checkout; of an installed package, the folder of all packages, where nothing is to be kept.
@@ -154,7 +155,7 @@ class Settings(BaseSettings):
     job_timeout: float = Field(600.0, gt=0, validation_alias=_env("JOB_TIMEOUT_SECONDS"))
     """Seconds of work on a job; its wait for the device does not count."""
     concurrency: int = Field(4, ge=1, le=32, validation_alias=_env("WORKER_CONCURRENCY"))
-    """Jobs under way at once; one is on the device, the others fetch and store."""
+    """Most jobs under way at once; one is on the device, the others fetch and store."""
     queue_limit: int = Field(64, ge=0, validation_alias=_env("QUEUE_LIMIT"))
     """Jobs that may wait beyond those under way before the service answers 429."""
     queue_max_bytes: int = Field(256 * 1024 * 1024, gt=0, validation_alias=_env("QUEUE_MAX_BYTES"))
@@ -201,6 +202,20 @@ class Settings(BaseSettings):
         frozenset(), validation_alias=_env("INPUT_ALLOWED_HOSTS")
     )
     """Hosts (host or host:port, comma separated) that may be in private networks."""
+
+    # Webhooks
+    webhook_secret: SecretStr | None = Field(None, validation_alias=_env("WEBHOOK_SECRET"))
+    """Key that signs webhooks, whsec_ and base64; several with spaces between. Without it, none."""
+    webhook_allowed_hosts: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), validation_alias=_env("WEBHOOK_ALLOWED_HOSTS")
+    )
+    """Hosts (host or host:port, comma separated) that may be in private networks."""
+    webhook_timeout: float = Field(15.0, gt=0, validation_alias=_env("WEBHOOK_TIMEOUT_SECONDS"))
+    """Seconds that a receiver has to answer."""
+    webhook_attempts: int = Field(10, ge=1, validation_alias=_env("WEBHOOK_ATTEMPTS"))
+    """Tries of a webhook of a job's end, the first one included."""
+    webhook_max_age: float = Field(86_400.0, gt=0, validation_alias=_env("WEBHOOK_MAX_AGE_SECONDS"))
+    """Seconds after the job's end in which it is tried."""
 
     # Storage. AWS's own key variables are read by boto3, as the set that they are.
     bucket_endpoint_url: str | None = Field(
@@ -260,6 +275,8 @@ class Settings(BaseSettings):
     """Address that the HTTP server listens on; else 0.0.0.0 in a container, 127.0.0.1 elsewhere."""
     port: int = Field(8000, ge=1, le=65_535, validation_alias=_env("PORT"))
     """Port that the HTTP server listens on."""
+    health_port: int | None = Field(None, ge=1, le=65_535, validation_alias=_env("PORT_HEALTH"))
+    """Port of /ping where it is another; set by RunPod, whose /ping is 204 during the start."""
     api_token: SecretStr | None = Field(None, min_length=8, validation_alias=_env("API_TOKEN"))
     """Bearer token that HTTP requests need; without one, anyone who reaches the port may call."""
     allowed_hosts: Annotated[frozenset[str], NoDecode] = Field(
@@ -332,6 +349,7 @@ class Settings(BaseSettings):
         "input_buckets",
         "cors_origins",
         "allowed_hosts",
+        "webhook_allowed_hosts",
         "ready_workflows",
         "caller_graph_allow",
         "caller_graph_deny",
@@ -355,6 +373,16 @@ class Settings(BaseSettings):
                 "token", "use printable ASCII characters only, on one line", {}
             )
         return token
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _can_sign(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                keys_of(value.get_secret_value())
+            except ValueError as error:
+                raise PydanticCustomError("secret", "{problem}", {"problem": str(error)}) from error
+        return value
 
     @field_validator("comfy_log_level", mode="before")
     @classmethod

@@ -20,6 +20,7 @@ from handler.job.start import start as start_function
 from handler.shelf import BucketAddress
 from handler.shelf.refusals import bucket_failures
 from handler.shelf.s3 import resolve_bucket, s3_client
+from handler.webhooks import open_webhooks
 
 if TYPE_CHECKING:
     import threading
@@ -113,9 +114,14 @@ def run_batch(
         if not backlog.done:
             function = start(_with_photos_bucket(settings, options.place))
             started = time.monotonic()
-            work = Work(job_list, backlog, ledger, claims)
-            worker = BatchWorker(function, work, options.attempts, stop, report_progress)
-            end = worker.run()
+            webhooks = open_webhooks(settings)
+            work = Work(job_list, backlog, ledger, claims, webhooks)
+            try:
+                worker = BatchWorker(function, work, options.attempts, stop, report_progress)
+                end = worker.run()
+            finally:
+                if webhooks is not None:
+                    webhooks.close()
         if all(ledger.outcome(job) for job in job_list.jobs):
             ledger.finish(job_list.jobs)
             claims.clear()

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from handler.batch.claims import Claim, ClaimKeeper
     from handler.batch.jobs import BatchJob, JobList
     from handler.batch.ledger import Ledger
+    from handler.contract.event import Webhook
     from handler.contract.progress import JobProgress
     from handler.contract.response import Response
     from handler.job.invoke import Function
+    from handler.webhooks import Webhooks
 
 # Beyond those that run, so that a photo is read from the disk while another job is on the device.
 _AHEAD = 1
@@ -67,12 +69,14 @@ class Work:
         backlog: The worker's share.
         ledger: Where the jobs are recorded, by all workers.
         claims: What keeps the workers apart.
+        webhooks: Sends word of jobs' ends; ``None`` for nobody.
     """
 
     job_list: JobList
     backlog: Backlog
     ledger: Ledger
     claims: ClaimKeeper
+    webhooks: Webhooks | None = None
 
 
 class BatchWorker:
@@ -100,6 +104,8 @@ class BatchWorker:
         self._backlog = work.backlog
         self._ledger = work.ledger
         self._claims = work.claims
+        self._webhooks = work.webhooks
+        self._wanted_word: dict[BatchJob, Webhook] = {}
         self._attempts = attempts
         self._stop = stop
         self._on_change = on_change
@@ -184,6 +190,8 @@ class BatchWorker:
             with refusals_logged(job_id):
                 event = self._job_list.event(attempt.job)
                 request = self._pool.function.read(event, job_id)
+                if request.webhook is not None:
+                    self._wanted_word[attempt.job] = request.webhook
                 job = self._pool.submit(request, on_progress)
         except ServiceError as error:
             self._record(attempt, failure(job_id, error))
@@ -229,6 +237,9 @@ class BatchWorker:
             log.warning("job was taken over by another worker", extra={"job": attempt.job.job_id})
             self._backlog.put_back(attempt.job)
             return
+        webhook = self._wanted_word.pop(attempt.job, None)
+        if self._webhooks is not None and webhook is not None:
+            self._webhooks.ended(JobId.of(attempt.job.job_id), webhook, response)
         record = Record(attempt.job, attempt.number, response)
         self._ledger.append(record)
         self._backlog.settle(attempt.job, record.outcome)

@@ -24,6 +24,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def execute(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
     from handler.http import serve
-    from handler.platforms.http_platforms import platform_routers
+    from handler.platforms.http_platforms import platform_routers, probe_routers
 
-    return serve(settings_of(args), platform_routers())
+    return serve(settings_of(args), platform_routers(), probe_routers())

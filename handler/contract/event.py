@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -66,7 +67,15 @@ def _whole(value: object) -> object:
 
 
 _Integer = Annotated[int, BeforeValidator(_whole)]
+
+
+def _address_or_none(value: object) -> object:
+    return value if isinstance(value, str) and value else None
+
+
 ParamValue = Annotated[bool | int | float | str, BeforeValidator(_scalar)]
+# RunPod's field; what another platform may put there is ignored.
+PlatformWebhook = Annotated[str | None, BeforeValidator(_address_or_none)]
 Name = Annotated[str, Field(min_length=1, max_length=_MOST_OF_A_NAME)]
 # Of a graph in the event, inputs have the names of files.
 InputName = Annotated[str, Field(min_length=1, max_length=MOST_OF_A_FILE_NAME)]
@@ -91,6 +100,31 @@ WorkflowOrGraph = Annotated[
 class _Strict(BaseModel):
     # Errors are logged with what caused them, and an input may be a person's photo.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+WebhookEvent = Literal["done", "progress"]
+
+
+def _one_at_least(events: tuple[WebhookEvent, ...]) -> tuple[WebhookEvent, ...]:
+    # Not as a length: that would be a second problem where an event is not known.
+    if not events:
+        raise PydanticCustomError("events", "name one event at least: done, progress or both")
+    return events
+
+
+class Webhook(_Strict):
+    """Where to send word of a job, by Standard Webhooks."""
+
+    url: str = Field(
+        min_length=1, max_length=2_000, description="An http(s) address; no redirect is followed."
+    )
+    events: Annotated[tuple[WebhookEvent, ...], AfterValidator(_one_at_least)] = Field(
+        ("done",),
+        max_length=2,
+        strict=False,
+        description="What to send word of: the job's end, and its progress.",
+        json_schema_extra={"minItems": 1},
+    )
 
 
 class Output(_Strict):
@@ -125,6 +159,10 @@ class Output(_Strict):
     )
     embed_workflow: bool = Field(
         False, description="Keep the graph in the PNG's metadata, as ComfyUI does (PNG only)."
+    )
+    webhook: Webhook | None = Field(
+        None,
+        description="Where to send signed word of the job; needs the setting WEBHOOK_SECRET.",
     )
 
     put_urls: tuple[PutUrl, ...] = Field(
@@ -214,6 +252,11 @@ class Event(_Strict):
         description="The job's id; made up where the platform gives none.",
     )
     input: JobInput
+    webhook: PlatformWebhook = Field(
+        None,
+        description="Short for output.webhook, where events written for RunPod have it; ignored "
+        "without WEBHOOK_SECRET.",
+    )
     _shape: Shape = PrivateAttr("own")
 
     @property
@@ -229,6 +272,7 @@ class _WorkerEvent(_Strict):
 
     id: str | None = Field(None, min_length=1, max_length=200)
     input: WorkerInput
+    webhook: PlatformWebhook = None
 
     def to_event(self, *, has_bucket: bool) -> Event:
         """Return the event in this project's terms."""
@@ -243,7 +287,7 @@ class _WorkerEvent(_Strict):
             output=output,
             comfy_org_api_key=self.input.comfy_org_api_key,
         )
-        event = Event(id=self.id, input=job_input)
+        event = Event(id=self.id, input=job_input, webhook=self.webhook)
         event._shape = "worker-comfyui"  # noqa: SLF001 - of a class of this module
         return event
 

@@ -83,6 +83,17 @@ def make_app(service: Service, routers: Sequence[APIRouter] = ()) -> FastAPI:
     return app
 
 
+def make_probe_app(service: Service, routers: Sequence[APIRouter]) -> FastAPI:
+    """Return the application of a port for probes alone: they need no token."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.service = service
+    for router in routers:
+        app.include_router(router)
+    _add_error_handlers(app, [route for router in routers for route in router.routes])
+    app.add_middleware(HeadAsGet)
+    return app
+
+
 def _add_page(app: FastAPI) -> None:
     index = _PAGE / "index.html"
     if not index.is_file():

@@ -18,20 +18,21 @@ import uvicorn
 
 from comfyui_runtime.errors import ServiceError
 from handler.contract.errors import ConfigurationError, StorageError
-from handler.http.app import make_app
+from handler.http.app import make_app, make_probe_app
 from handler.http.connection import (
     ConnectionLimits,
     LimitedConnection,
     limits_within,
     raise_file_limit,
 )
-from handler.http.results import ServedFolder
+from handler.http.results import ServedFolder, with_whole_urls
 from handler.http.service import Service
 from handler.job.records import JobRecords
 from handler.job.service import JobService
 from handler.job.start import start
 from handler.process_end import end_now
 from handler.shelf import FolderShelf, open_storage
+from handler.webhooks import open_webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from handler.settings import Settings
     from handler.shelf import Shelf
+    from handler.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +54,14 @@ _LAST_ANSWERS = 5
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
+def serve(
+    settings: Settings, routers: Sequence[APIRouter] = (), probes: Sequence[APIRouter] = ()
+) -> int:
     """Serve until told to stop.
 
     Args:
         routers: Further routes, such as those that platforms fix.
+        probes: The routes that the port for probes answers, where the settings name one.
 
     Returns:
         The exit status: 0 after SIGTERM or SIGINT, 1 if the worker has to be replaced.
@@ -73,13 +78,14 @@ def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
             "no API_TOKEN is set: whoever reaches this port may send jobs", extra={"host": host}
         )
     stop = _Stop()
-    jobs = JobService(settings, lambda: stop.request(1), _records(settings))
+    jobs = JobService(settings, lambda: stop.request(1), _records(settings), _webhooks(settings))
     service = Service(settings, jobs=jobs)
     storage = served_storage(settings, service)
     with (
         HttpServer(
             make_app(service, routers), host, settings.port, limits_within(raise_file_limit())
         ) as server,
+        _probe_server(service, host, probes),
         stop.signals(),
     ):
         log.info("listening", extra={"host": host, "port": server.port})
@@ -104,12 +110,30 @@ def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
     return status
 
 
+def _probe_server(
+    service: Service, host: str, probes: Sequence[APIRouter]
+) -> contextlib.AbstractContextManager[object]:
+    """Return a server of the probes alone, where they have a port of their own."""
+    port = service.settings.health_port
+    if port is None or port == service.settings.port:
+        return contextlib.nullcontext()
+    log.info("probes are answered", extra={"host": host, "port": port})
+    return HttpServer(make_probe_app(service, probes), host, port)
+
+
 def _records(settings: Settings) -> JobRecords | None:
     try:
         return JobRecords.open(settings)
     except StorageError as error:
         log.warning("jobs are forgotten when the process ends", extra={"error": error.message})
         return None
+
+
+def _webhooks(settings: Settings) -> Webhooks | None:
+    url = settings.public_url
+    if url is None:
+        return open_webhooks(settings)
+    return open_webhooks(settings, lambda response: with_whole_urls(response, url))
 
 
 def served_storage(settings: Settings, service: Service) -> Shelf:

@@ -169,13 +169,14 @@ class AddressGuard:
     Args:
         allowed_hosts: Hosts, each as "host" (any port) or "host:port", where host is a name or
             an IP address as URLs spell it; another spelling of the same address is not allowed.
+        setting: Where the operator names them.
 
     Raises:
         ConfigurationError: An entry is neither.
     """
 
-    def __init__(self, allowed_hosts: Iterable[str]) -> None:
-        self._allowed = frozenset(map(_parse_allowed_host, allowed_hosts))
+    def __init__(self, allowed_hosts: Iterable[str], setting: str = "INPUT_ALLOWED_HOSTS") -> None:
+        self._allowed = frozenset(_parse_allowed_host(entry, setting) for entry in allowed_hosts)
 
     def check(self, host: str, port: int, addresses: Iterable[str]) -> None:
         """Return if all addresses of a host may be connected to.
@@ -250,12 +251,12 @@ def _carried_ipv4(address: IPv6Address) -> Iterable[IPv4Address]:
         yield IPv4Address(int(address) & 0xFFFFFFFF)
 
 
-def _parse_allowed_host(entry: str) -> tuple[str, int | None]:
+def _parse_allowed_host(entry: str, setting: str) -> tuple[str, int | None]:
     try:
         return _split_host_and_port(entry)
     except ValueError as error:
         raise ConfigurationError(
-            f"Fix INPUT_ALLOWED_HOSTS: {entry!r} is neither a host nor host:port ({error}).",
+            f"Fix {setting}: {entry!r} is neither a host nor host:port ({error}).",
             entry=entry,
         ) from error
 

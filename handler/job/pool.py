@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from handler.contract.response import Response
     from handler.job.invoke import Function
     from handler.job.request import Request
+    from handler.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Job:
         shape: Whose contract its event follows, and its response.
         fingerprint: What tells the same request sent again from another one under its id.
         size: Bytes of the request, which is held until work on the job begins.
+        webhook: Where to send word of the job.
         submitted_at: Seconds since the epoch.
         future: Gives the response; never an exception.
         progress: The last progress, once there is any; it stays as it was when the job ended.
@@ -56,6 +58,7 @@ class Job:
         self.fingerprint = request.fingerprint
         self.size = request.size
         self.shape = request.shape
+        self.webhook = request.webhook
         self.submitted_at = time.time()
         self.future: Future[Response] = Future()
         self.progress: JobProgress | None = None
@@ -118,6 +121,7 @@ class JobPool:
         queue_limit: Jobs that may wait beyond those; ``None`` for no limit.
         queue_max_bytes: Bytes that the requests of waiting jobs may have in all; ``None`` for no
             limit. One job may always wait.
+        webhooks: Sends word of the jobs that ask for it; ``None`` for nobody.
     """
 
     def __init__(
@@ -126,7 +130,9 @@ class JobPool:
         concurrency: int,
         queue_limit: int | None = None,
         queue_max_bytes: int | None = None,
+        webhooks: Webhooks | None = None,
     ) -> None:
+        self._webhooks = webhooks
         self.function = function
         self._concurrency = concurrency
         self._most = None if queue_limit is None else concurrency + queue_limit
@@ -171,12 +177,24 @@ class JobPool:
             if refusal is not None:
                 raise refusal
             job = self._jobs[request.job_id] = Job(request, on_progress)
+            self._send_word(job)
             self._queue.append(job)
             if self._threads_busy < self._concurrency:
                 self._threads_busy += 1
                 self._threads.submit(self._work)
         job.future.add_done_callback(lambda _: self._forget(job))
         return job
+
+    def _send_word(self, job: Job) -> None:
+        webhooks, webhook = self._webhooks, job.webhook
+        if webhooks is None or webhook is None:
+            return
+        listener = webhooks.listener(job.job_id, webhook)
+        if listener is not None:
+            job.listen(listener)
+        job.future.add_done_callback(
+            lambda future: webhooks.ended(job.job_id, webhook, future.result())
+        )
 
     def close(self, grace: float) -> None:
         """Take no more jobs, hand back those that wait, and let those that run end.

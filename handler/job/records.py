@@ -102,11 +102,13 @@ class EndedJob:
 
     Attributes:
         ended_at: Seconds since the epoch.
+        event: Decoded JSON, of a job that was lost just now: nobody was told of its end.
     """
 
     job_id: JobId
     response: Response
     ended_at: float
+    event: object = field(default=None, compare=False)
 
 
 @dataclass
@@ -240,7 +242,7 @@ class JobRecords:
             return
         ended_at = record.ended_at or time.time()
         self._put(_Record.of_ended(job_id, response, ended_at))
-        inheritance.ended.append(EndedJob(job_id, response, ended_at))
+        inheritance.ended.append(EndedJob(job_id, response, ended_at, record.event))
 
     def _put(self, record: _Record) -> None:
         with _logged():

@@ -18,8 +18,10 @@ from comfyui_runtime.workflow.editor import is_editor_format
 from comfyui_runtime.workflow.manifest import load_workflow
 from comfyui_runtime.workflow.parameters import SeedParameter, resolve_parameters
 from comfyui_runtime.workflow.patch import check_file_names, check_image_names
-from handler.contract.event import parse_event
+from handler.contract.errors import EventError
+from handler.contract.event import Webhook, parse_event
 from handler.contract.worker_comfyui import input_of
+from handler.inputs.source import parse_http_url
 from handler.job.caller_graph import caller_graph, caller_workflow
 from handler.job.graph_policy import GraphPolicy
 from handler.log import job_context
@@ -56,6 +58,7 @@ class Request:
         comfy_org_api_key: For nodes that call paid services; the event's, else the worker's.
         inline_max_bytes: Most bytes that inline results may take in the response; over it they are
             stored, and named by URL. ``None`` for no limit.
+        webhook: Where to send word of the job.
     """
 
     job_id: JobId
@@ -69,6 +72,7 @@ class Request:
     shape: Shape = "own"
     comfy_org_api_key: SecretStr | None = None
     inline_max_bytes: int | None = None
+    webhook: Webhook | None = None
 
     @property
     def seed(self) -> int | None:
@@ -129,7 +133,35 @@ def read_request(
         files,
         parsed.shape,
         asked.comfy_org_api_key or settings.comfy_org_api_key,
+        webhook=_webhook(parsed, settings),
     )
+
+
+def _webhook(parsed: Event, settings: Settings) -> Webhook | None:
+    asked = parsed.input.output.webhook
+    field = "input.output.webhook.url"
+    if asked is None:
+        # Without a secret, the platform's own field stays what it was: not looked at.
+        if parsed.webhook is None or settings.webhook_secret is None:
+            return None
+        asked, field = Webhook(url=parsed.webhook), "webhook"
+    if settings.webhook_secret is None:
+        raise EventError(
+            "The worker sends no webhooks: leave out input.output.webhook, or set WEBHOOK_SECRET."
+        )
+    try:
+        parse_http_url(asked.url)
+    except ValueError as error:
+        raise EventError(f"Fix {field}: {error}.") from error
+    return asked
+
+
+def webhook_of(event: object, settings: Settings) -> Webhook | None:
+    """Return where an event that was taken before wants word of its job; ``None`` for nowhere."""
+    try:
+        return _webhook(parse_event(event), settings)
+    except EventError:
+        return None
 
 
 def needs_runtime(event: object) -> bool:
@@ -169,11 +201,16 @@ def _fingerprint(event: Event, workflow: Workflow) -> str:
         }
         for sources in (event.input.named_images, event.input.files)
     )
-    asked_for = {
+    asked_for: dict[str, object] = {
         "workflow": [workflow.name, workflow.digest],
         "images": images,
         "params": event.input.params,
         # The same job sent again may bring newly signed addresses for its result.
-        "output": event.input.output.model_dump(exclude={"put_urls"}),
-    } | ({"files": files} if files else {})
+        "output": event.input.output.model_dump(exclude={"put_urls", "webhook"}),
+    }
+    if files:
+        asked_for["files"] = files
+    webhook = event.input.output.webhook
+    if webhook is not None or event.webhook is not None:
+        asked_for["webhook"] = [event.webhook, None if webhook is None else webhook.model_dump()]
     return hashlib.sha256(json.dumps(asked_for, sort_keys=True).encode()).hexdigest()

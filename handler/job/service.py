@@ -21,7 +21,7 @@ from handler.contract.response import Failure, failure
 from handler.job.jobs import Jobs
 from handler.job.pool import JobPool
 from handler.job.records import Inheritance
-from handler.job.request import needs_runtime, read_request, refusals_logged
+from handler.job.request import needs_runtime, read_request, refusals_logged, webhook_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from handler.job.records import JobRecords, WaitingJob
     from handler.job.request import Request
     from handler.settings import Settings
+    from handler.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class JobService:
     Args:
         on_broken: Called when a job left the runtime unusable: the process must be replaced.
         records: Where jobs are remembered beyond the process; ``None`` for nowhere.
+        webhooks: Sends word of jobs; ``None`` for nobody. Closed with the service.
     """
 
     def __init__(
@@ -85,7 +87,9 @@ class JobService:
         settings: Settings,
         on_broken: Callable[[], None] = lambda: None,
         records: JobRecords | None = None,
+        webhooks: Webhooks | None = None,
     ) -> None:
+        self._webhooks = webhooks
         self._settings = settings
         self._on_broken = on_broken
         self._observers: list[JobObserver] = []
@@ -93,6 +97,7 @@ class JobService:
         self._jobs = Jobs(settings, self._on_response, records)
         self._inheritance = Inheritance() if records is None else records.inherit()
         self._jobs.inherit(self._inheritance)
+        self._send_word_of_lost_jobs()
         # The pool, or why there will be none: a result either way, since nobody may be waiting.
         self._boot: Future[JobPool | ServiceError] = Future()
         self._booted_at = 0.0
@@ -108,7 +113,9 @@ class JobService:
             return "stopping"
         if self._broken:
             return "broken"
-        return "running" if self._pool else "booting"
+        if self._pool is None:
+            return "broken" if self._boot.done() else "booting"
+        return "running"
 
     @property
     def load(self) -> Load:
@@ -133,7 +140,11 @@ class JobService:
         self._booted_at = time.monotonic()
         settings = self._settings
         pool = JobPool(
-            function, settings.concurrency, settings.queue_limit, settings.queue_max_bytes
+            function,
+            settings.concurrency,
+            settings.queue_limit,
+            settings.queue_max_bytes,
+            self._webhooks,
         )
         for waiting in self._inheritance.waiting:
             self._submit_inherited(pool, waiting)
@@ -170,6 +181,8 @@ class JobService:
             self._pool.close(grace)
         if self._records is not None:
             self._records.close()
+        if self._webhooks is not None:
+            self._webhooks.close()
 
     def check_room(self) -> None:
         """Return if a further job might be taken. Costs nothing: for what is not yet read.
@@ -316,6 +329,12 @@ class JobService:
                 )
         except ServiceError as error:
             self._jobs.fail(waiting.job_id, failure(waiting.job_id, error))
+
+    def _send_word_of_lost_jobs(self) -> None:
+        for ended in self._inheritance.ended:
+            webhook = None if ended.event is None else webhook_of(ended.event, self._settings)
+            if self._webhooks is not None and webhook is not None:
+                self._webhooks.ended(ended.job_id, webhook, ended.response)
 
     def _on_response(self, job: Job, response: Response) -> None:
         for observer in self._observers:

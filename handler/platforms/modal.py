@@ -21,6 +21,7 @@ from handler.job.service import JobService
 from handler.job.start import start
 from handler.log import configure_logging
 from handler.machine_paths import without_paths
+from handler.webhooks import open_webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +65,7 @@ class ModalContainer:
         guard_descriptors()
         configure_logging(settings)
         self._settings = settings
-        self._jobs = JobService(settings, on_broken)
+        self._jobs = JobService(settings, on_broken, webhooks=open_webhooks(settings))
         self._jobs.booted(start(settings))
 
     async def invoke(self, event: object) -> dict[str, Any]:

@@ -30,7 +30,9 @@ from handler.job.request import refusals_logged
 from handler.job.start import start
 from handler.liveness import keep_liveness_file
 from handler.machine_paths import without_paths
+from handler.platforms.runpod_intake import WorkerIntake, paced_scaler
 from handler.shelf.s3 import resolve_bucket
+from handler.webhooks import open_webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -66,6 +68,7 @@ def run_worker(settings: Settings) -> int:
     # The SDK's own default writes every output to the log, with the addresses in it.
     os.environ.setdefault("RUNPOD_LOG_LEVEL", os.environ.get("RUNPOD_DEBUG_LEVEL", "INFO"))
     import runpod
+    from runpod.serverless.modules import rp_scale
     from runpod.serverless.modules.worker_state import JobsProgress
 
     keep_liveness_file()
@@ -74,19 +77,22 @@ def run_worker(settings: Settings) -> int:
     # Who reaches an endpoint of RunPod's has its key.
     settings = settings.with_trusted_callers()
     most = 1 if settings.refresh_worker else settings.concurrency
-    worker = Worker(JobPool(start(settings), most), _post_progress)
+    webhooks = open_webhooks(settings)
+    intake = WorkerIntake(most)
+    pool = JobPool(start(settings), most, webhooks=webhooks)
+    worker = Worker(pool, _post_progress, intake)
 
-    def concurrency(_: int) -> int:
-        """Say how many jobs to take. The SDK asks between two requests for jobs."""
-        if not worker.broken:
-            return most
-        left = int(JobsProgress().get_job_count())
-        if not left:
+    def take_no_more() -> bool:
+        """Say whether the worker is broken; end it once the SDK has no job any more."""
+        if worker.broken and not JobsProgress().get_job_count():
             log.critical("worker is broken and ends")
             os.kill(os.getpid(), signal.SIGTERM)
-        return left
+        return worker.broken
 
-    runpod.serverless.start({"handler": worker.handle, "concurrency_modifier": concurrency})
+    rp_scale.JobScaler = paced_scaler(intake, take_no_more)
+    runpod.serverless.start({"handler": worker.handle})
+    if webhooks is not None:
+        webhooks.close()
     return 1 if worker.broken else 0
 
 
@@ -95,18 +101,24 @@ class Worker:
 
     Args:
         send_progress: Posts a job's progress; called with the job as it was taken.
+        intake: Is told of the jobs that the worker has.
 
     Attributes:
         broken: Whether a job, answered or stopped, left the worker unable to run any other.
     """
 
-    def __init__(self, pool: JobPool, send_progress: SendProgress) -> None:
+    def __init__(
+        self, pool: JobPool, send_progress: SendProgress, intake: WorkerIntake | None = None
+    ) -> None:
         self.broken = False
+        self._intake = intake or WorkerIntake(1)
         self._pool = pool
         self._send_progress = send_progress
 
     async def handle(self, taken: dict[str, Any]) -> dict[str, Any]:
         """Carry a job out and return what the SDK is to post."""
+        # RunPod calls the address that a request to it has here.
+        taken = {**taken, "webhook": None}
         job_id = job_id_of(taken)
         body = await self._answer(taken, job_id)
         if self.broken or self._pool.function.settings.refresh_worker:
@@ -116,6 +128,7 @@ class Worker:
     async def _answer(self, taken: dict[str, Any], job_id: JobId) -> dict[str, Any]:
         progress = _ProgressPosts(lambda payload: self._send_progress(taken, payload))
         function = self._pool.function
+        held = self._intake.begin()
         try:
             with refusals_logged(job_id):
                 request = await asyncio.to_thread(function.read, taken, job_id)
@@ -124,10 +137,16 @@ class Worker:
                     request = replace(request, inline_max_bytes=most)
                 job = self._pool.submit(request, progress)
         except ServiceError as error:
+            held.refused()
             refused = failure(job_id, without_paths(error, function.settings))
             return _error(refused.shaped(shape_of(taken)))
+        except asyncio.CancelledError:
+            held.refused()
+            raise
         # Also where nobody waits any more: a job that was stopped may have broken the worker.
         job.future.add_done_callback(self._note_end)
+        job.listen(held)
+        job.future.add_done_callback(held.ended)
         try:
             response = await asyncio.shield(asyncio.wrap_future(job.future))
         except asyncio.CancelledError:

@@ -30,7 +30,11 @@ SHARED_NAMES = {
 KEYS = {"BUCKET_ACCESS_KEY_ID", "BUCKET_SECRET_ACCESS_KEY"}
 SAMPLES = {
     str: ("https://elsewhere.test", "https://elsewhere.test"),
-    SecretStr: ("a long secret", SecretStr("a long secret")),
+    # 27 bytes in base64, as WEBHOOK_SECRET asks for.
+    SecretStr: (
+        "YSBsb25nIHNlY3JldCBvZiAyNyBieXRlcyAh",
+        SecretStr("YSBsb25nIHNlY3JldCBvZiAyNyBieXRlcyAh"),
+    ),
     Path: ("/elsewhere", Path("/elsewhere")),
     tuple[Path, ...]: ("/a/models, /b,", (Path("/a/models"), Path("/b"))),
     tuple[str, ...]: ("ghibli, illustrate,", ("ghibli", "illustrate")),

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from platforms_support.webhook_receiver import SECRET, Receiver
 
 from comfyui_runtime.errors import UnknownWorkflowError, WorkerBrokenError
 from comfyui_runtime.run.cancellation import Cancellation
@@ -17,6 +18,7 @@ from handler.batch.jobs import Shard
 from handler.contract.errors import ConfigurationError, EventError
 from handler.contract.response import failure
 from handler.job.invoke import Function
+from handler.settings import load_settings
 from handler.shelf import FolderShelf
 
 from .conftest import lines, png
@@ -90,6 +92,28 @@ def test_what_failed_is_done_again_where_asked_for(batch, event_list, tmp_path):
     _, report = batch(source, tmp_path / "manifest.jsonl", retry_failed=True)
     assert batch.runs == {"job-1": 1, "job-2": 2, "job-3": 2}
     assert (report.succeeded, report.failed) == (1, 2)
+
+
+def test_end_of_a_job_is_told_once_however_often_it_was_tried(batch, event_list, tmp_path):
+    receiver = Receiver()
+    settings = batch.settings.model_copy(
+        update={
+            "webhook_secret": load_settings(webhook_secret=SECRET).webhook_secret,
+            "webhook_allowed_hosts": frozenset({"127.0.0.1"}),
+        }
+    )
+    wanted = event(1)
+    wanted["input"]["output"] = {"webhook": {"url": receiver.url}}
+    fetched = {"input": {**wanted["input"], "image": "http://127.0.0.1:9/none.png"}, "id": "job-2"}
+    _, report = batch(event_list(wanted, fetched), tmp_path / "m.jsonl", settings=settings)
+    assert (report.succeeded, report.failed) == (1, 1)
+    told = receiver.wait_for(2)
+    receiver.close()
+    assert batch.runs["job-2"] == 3
+    assert {(one.body["data"]["job_id"], one.body["data"]["status"]) for one in told} == {
+        ("job-1", "succeeded"),
+        ("job-2", "failed"),
+    }
 
 
 def test_photos_of_a_folder_are_done(batch, photos, tmp_path):

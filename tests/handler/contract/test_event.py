@@ -22,6 +22,7 @@ OUTPUT = {
     "prefix": "customer-7/avatars",
     "embed_workflow": True,
     "reuse": True,
+    "webhook": {"url": "https://example.com/hook", "events": ("done", "progress")},
 }
 
 
@@ -90,6 +91,7 @@ def test_what_is_not_given_has_its_default():
         "embed_workflow": False,
         "reuse": False,
         "put_urls": (),
+        "webhook": None,
     }
 
 
@@ -180,6 +182,17 @@ def test_field_that_is_not_in_the_contract_is_refused(data, field):
         (event(output={"embed_workflow": 1}), "input.output.embed_workflow"),
         (event(output={"embed_workflow": "yes"}), "input.output.embed_workflow"),
         (event(output={"prefix": "x" * 201}), "input.output.prefix"),
+        (event(output={"webhook": "https://x"}), "input.output.webhook"),
+        (event(output={"webhook": {}}), "input.output.webhook.url"),
+        (event(output={"webhook": {"url": ""}}), "input.output.webhook.url"),
+        (
+            event(output={"webhook": {"url": "https://x", "events": []}}),
+            "input.output.webhook.events",
+        ),
+        (
+            event(output={"webhook": {"url": "https://x", "events": ["started"]}}),
+            "input.output.webhook.events.0",
+        ),
     ],
 )
 def test_wrong_value_is_one_problem_of_its_field(data, field):

@@ -93,6 +93,7 @@ ACCEPTED = [
     ),
     {"id": "job-1", "webhook": "https://x"} | event(),
     {"id": None} | event(),
+    event(output={"webhook": {"url": "https://x", "events": ["progress"]}}),
 ]
 REFUSED = [
     None,
@@ -115,6 +116,8 @@ REFUSED = [
     event(output={"expires_in": 604_801}),
     event(output={"prefix": "../a"}),
     event(output={"more": 1}),
+    event(output={"webhook": {"events": ["done"]}}),
+    event(output={"webhook": {"url": "https://x", "events": ["other"]}}),
 ]
 
 

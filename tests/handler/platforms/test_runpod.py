@@ -146,6 +146,17 @@ class TestWorkerLoop:
         assert plane.pings
 
     @pytest.mark.slow
+    def test_job_is_left_to_other_workers_until_the_device_is_nearly_free(self, plane):
+        before = len(plane.taken_at)
+        for number in range(3):
+            plane.submit(f"paced-{number}", job("steps", steps=20 + number, seconds=0.05))
+        for number in range(3):
+            assert plane.result(f"paced-{number}")["output"]["status"] == "succeeded"
+        first, second, third = plane.taken_at[before:]
+        assert second - first > 0.5
+        assert third - second > 0.5
+
+    @pytest.mark.slow
     def test_sigterm_ends_the_running_job_well_and_the_worker(self, plane, worker):
         plane.submit("last", job("steps", steps=15, seconds=0.1))
         plane.wait_for(lambda job_id, body: job_id == "last")

@@ -26,6 +26,7 @@ from handler.job.kept import open_kept_results
 from handler.job.pool import JobPool
 from handler.job.results import Delivery
 from handler.platforms.runpod import Worker
+from handler.platforms.runpod_intake import WorkerIntake
 from handler.shelf import open_storage
 
 
@@ -258,3 +259,49 @@ def test_worker_is_replaced_after_each_job_where_asked_for(fake, local_settings)
     assert (body["status"], body["refresh_worker"]) == ("succeeded", True)
     assert handled(Worker(pool, nowhere), {"id": "x", "input": 5})["refresh_worker"] is True
     pool.close(grace=0.0)
+
+
+class TestIntake:
+    """What the adapter tells of the jobs that the worker has."""
+
+    def test_job_counts_until_its_end_and_is_measured(self, pool, fake):
+        intake = WorkerIntake(2)
+        worker = Worker(pool, nowhere, intake)
+        fake.gate.clear()
+
+        async def run() -> None:
+            task = asyncio.create_task(worker.handle(taken()))
+            await asyncio.to_thread(fake.wait_for_runs, 1)
+            assert not intake.wants(queued=0, taken=1)
+            fake.gate.set()
+            await task
+
+        asyncio.run(run())
+        assert intake.wants(queued=0, taken=0)
+
+    def test_job_that_the_sdk_has_but_not_begun_counts_as_on_its_way(self):
+        assert not WorkerIntake(4).wants(queued=1, taken=1)
+
+    def test_job_whose_result_is_being_posted_counts_for_the_bound_alone(self):
+        assert WorkerIntake(4).wants(queued=0, taken=3)
+        assert not WorkerIntake(4).wants(queued=0, taken=4)
+
+    def test_refused_event_is_forgotten(self, pool):
+        intake = WorkerIntake(1)
+        handled(Worker(pool, nowhere, intake), {"id": "x", "input": 5})
+        assert intake.wants(queued=0, taken=0)
+
+    def test_stopped_job_counts_while_it_is_on_the_device(self, pool, fake):
+        intake = WorkerIntake(4)
+        worker = Worker(pool, nowhere, intake)
+        fake.gate.clear()
+
+        async def stop_it() -> None:
+            job = asyncio.create_task(worker.handle(taken("stopped")))
+            await asyncio.to_thread(fake.wait_for_runs, 1)
+            job.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await job
+            await asyncio.to_thread(wait_until, lambda: intake.wants(queued=0, taken=0))
+
+        asyncio.run(asyncio.wait_for(stop_it(), 10))
