@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from fastapi import APIRouter, FastAPI
 
+    from handler.http.refusals import MountedApi
     from handler.settings import Settings
     from handler.shelf import Shelf
 
@@ -52,11 +53,16 @@ _LAST_ANSWERS = 5
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
+def serve(
+    settings: Settings,
+    routers: Sequence[APIRouter] = (),
+    open_api: Callable[[Service, Shelf], MountedApi] | None = None,
+) -> int:
     """Serve until told to stop.
 
     Args:
         routers: Further routes, such as those that platforms fix.
+        open_api: Returns a whole API beside this one.
 
     Returns:
         The exit status: 0 after SIGTERM or SIGINT, 1 if the worker has to be replaced.
@@ -76,10 +82,10 @@ def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
     jobs = JobService(settings, lambda: stop.request(1), _records(settings))
     service = Service(settings, jobs=jobs)
     storage = served_storage(settings, service)
+    api = None if open_api is None else open_api(service, storage)
+    app = make_app(service, routers, () if api is None else (api,))
     with (
-        HttpServer(
-            make_app(service, routers), host, settings.port, limits_within(raise_file_limit())
-        ) as server,
+        HttpServer(app, host, settings.port, limits_within(raise_file_limit())) as server,
         stop.signals(),
     ):
         log.info("listening", extra={"host": host, "port": server.port})
@@ -87,6 +93,8 @@ def serve(settings: Settings, routers: Sequence[APIRouter] = ()) -> int:
         def stopping(status: int) -> None:
             log.info("stopping", extra={"status": status})
             service.close()
+            if api is not None:
+                api.close()
 
         def end(status: int) -> None:
             stopping(status)

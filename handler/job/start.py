@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from comfyui_runtime.in_process.boot import boot
 from comfyui_runtime.in_process.options import BootOptions
 from comfyui_runtime.in_process.read_ahead import ReadAhead
+from handler.assets import AssetStore
 from handler.contract.errors import ConfigurationError
 from handler.inputs import InputFetcher
 from handler.job.invoke import Function
@@ -64,7 +65,8 @@ def start(
     # What was imported stays. Looking through all of it for garbage takes 0.1 s, between two jobs.
     gc.freeze()
     delivery = Delivery(storage, open_kept_results(settings), settings.stop_grace)
-    return Function(settings, runtime, InputFetcher(settings), delivery)
+    fetcher = InputFetcher(settings, assets=AssetStore(storage, settings.assets_kept_seconds))
+    return Function(settings, runtime, fetcher, delivery)
 
 
 def _booted(settings: Settings) -> tuple[InProcessRuntime, BootReport]:
