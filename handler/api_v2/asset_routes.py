@@ -16,6 +16,7 @@ from handler.api_v2.requests import read_body
 from handler.api_v2.state import ApiDep, ApiV2
 from handler.api_v2.upload import LONGEST_LIFE, SHORTEST_LIFE, received
 from handler.api_v2.views import URL_SECONDS, Views
+from handler.assets import Wish
 from handler.contract.errors import BlobNotFoundError, NotFoundError
 from handler.shelf import FolderShelf
 
@@ -45,13 +46,7 @@ async def upload(request: Request, api: ApiDep, key: IdempotencyKey = None) -> R
     """Keep a file."""
     async with received(request, api.settings.asset_max_bytes) as sent, claimed(api, key):
         asset, is_new = await asyncio.to_thread(
-            api.assets.add,
-            sent.file,
-            content_type=sent.content_type,
-            file_path=sent.file_path,
-            expected_hash=sent.expected_hash,
-            tags=sent.tags,
-            expires_in=sent.expires_in,
+            api.assets.add, sent.file, sent.wish, sent.expected_hash
         )
     shown = Views(api, request).asset(asset, created_new=is_new)
     return JSONResponse(shown, 201 if is_new else 200)
@@ -61,13 +56,8 @@ async def upload(request: Request, api: ApiDep, key: IdempotencyKey = None) -> R
 async def from_hash(request: Request, api: ApiDep) -> Response:
     """Make an asset over bytes that are kept already."""
     body = await read_body(request, api, FromHash)
-    asset, is_new = await asyncio.to_thread(
-        api.assets.add_known,
-        body.hash,
-        file_path=body.file_path,
-        tags=tuple(body.tags),
-        expires_in=body.expires_in,
-    )
+    wish = Wish(body.file_path, tags=tuple(body.tags), expires_in=body.expires_in)
+    asset, is_new = await asyncio.to_thread(api.assets.add_known, body.hash, wish)
     shown = Views(api, request).asset(asset, created_new=False)
     return JSONResponse(shown, 201 if is_new else 200)
 

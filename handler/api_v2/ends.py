@@ -7,12 +7,12 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from handler.api_v2.ids import MOST_OUTPUTS
-from handler.api_v2.records import Ended, ErrorRecord, Logged, OutputRecord, ProgressRecord
+from handler.api_v2.records import Ended, ErrorRecord, OutputRecord, ProgressRecord, Running
 from handler.contract.errors import WorkerLostError
-from handler.contract.response import Failure, Success
+from handler.contract.response import Success
 
 if TYPE_CHECKING:
-    from handler.api_v2.records import OutputType
+    from handler.api_v2.records import EndStatus, OutputType
     from handler.contract.response import ErrorBody, OutputFile, Response
 
 CANCELLED = "cancelled"
@@ -29,82 +29,60 @@ _KINDS: dict[str, OutputType] = {
 }
 
 
-def end_of(
-    response: Response,
-    *,
-    started_at: float | None,
-    nodes_total: int,
-    key_prefix: str,
-    log: Logged | None = None,
-    last_progress: ProgressRecord | None = None,
-) -> Ended:
+def end_of(response: Response, run: Running, nodes_total: int, key_prefix: str) -> Ended:
     """Return the record of a job's end.
 
     Args:
-        started_at: Seconds since the epoch; ``None`` where it never ran.
+        run: How far the job was.
         key_prefix: What the shelf puts before its keys, which a response's keys have.
     """
     now = time.time()
-    log = log or Logged()
     if isinstance(response, Success):
         outputs = response.outputs[:MOST_OUTPUTS]
         return Ended(
             status="succeeded",
-            started_at=started_at or now,
+            started_at=run.started_at or now,
             completed_at=now,
             progress=ProgressRecord(value=1.0, nodes_done=nodes_total, nodes_total=nodes_total),
             outputs=tuple(
                 _output(place, output, key_prefix) for place, output in enumerate(outputs)
             ),
             execution_ms=round(response.timings.run * 1000),
-            log=log,
+            log=run.log,
         )
     if response.error.code == CANCELLED:
-        return cancelled(started_at, log, last_progress)
-    return Ended(
-        status="failed",
-        started_at=started_at,
-        completed_at=now,
-        progress=last_progress,
-        error=_error(response.error),
-        log=log,
-    )
+        return cancelled(run)
+    return _ended("failed", run, _error(response.error))
 
 
-def cancelled(started_at: float | None, log: Logged, last_progress: ProgressRecord | None) -> Ended:
+def cancelled(run: Running) -> Ended:
     """Return the end of a job that was cancelled."""
-    return Ended(
-        status="canceled",
-        started_at=started_at,
-        completed_at=time.time(),
-        progress=last_progress,
-        log=log,
-    )
+    return _ended("canceled", run)
 
 
-def lost(started_at: float | None, last_progress: ProgressRecord | None, log: Logged) -> Ended:
+def lost(run: Running) -> Ended:
     """Return the end of a job whose worker is gone."""
-    node = last_progress.current_node if last_progress else None
+    node = run.progress.current_node if run.progress else None
     at = f", in node {node}" if node else ""
-    return Ended(
-        status="failed",
-        started_at=started_at,
-        completed_at=time.time(),
-        progress=last_progress,
-        error=ErrorRecord(
-            code=WorkerLostError.code,
-            message=f"The worker that had the job is gone{at}. Submit it again.",
-            node_id=node,
-            class_type=last_progress.current_node_class if last_progress else None,
-            retryable=True,
-        ),
-        log=log,
+    error = ErrorRecord(
+        code=WorkerLostError.code,
+        message=f"The worker that had the job is gone{at}. Submit it again.",
+        node_id=node,
+        class_type=run.progress.current_node_class if run.progress else None,
+        retryable=True,
     )
+    return _ended("failed", run, error)
 
 
-def failed(response: Failure) -> Ended:
-    """Return the end of a job that never ran."""
-    return end_of(response, started_at=None, nodes_total=0, key_prefix="")
+def _ended(status: EndStatus, run: Running, error: ErrorRecord | None = None) -> Ended:
+    return Ended(
+        status=status,
+        started_at=run.started_at,
+        completed_at=time.time(),
+        progress=run.progress,
+        error=error,
+        log=run.log,
+    )
 
 
 def _output(place: int, output: OutputFile, key_prefix: str) -> OutputRecord:

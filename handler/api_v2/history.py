@@ -13,13 +13,14 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from comfyui_runtime.errors import ServiceError
 from handler.api_v2 import ends
 from handler.api_v2.ids import created_at, is_job_id
 from handler.api_v2.live_job import LiveJob
-from handler.api_v2.records import KnownJob, Logged, ended_job
+from handler.api_v2.records import KnownJob, Running, ended_job
 from handler.contract.errors import UnknownJobError
 from handler.job.pool import Job
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from handler.api_v2.job_shelf import JobShelf
-    from handler.api_v2.records import Ended, Submission
+    from handler.api_v2.records import Ended, Status, Submission
     from handler.contract.job_id import JobId
     from handler.contract.response import Response
 
@@ -38,34 +39,41 @@ _FIRST_SWEEP_SECONDS = 60.0
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class HistoryOptions:
+    """How jobs are kept, and looked after.
+
+    Attributes:
+        interval: Seconds between two looks at what is to be written down or was left by others.
+        lost_after: Seconds without a sign of life after which a worker is taken for gone.
+        kept_seconds: How long a job is kept, from its submission.
+        key_prefix: What the shelf puts before the keys of results.
+    """
+
+    interval: float = 0.5
+    lost_after: float = 60.0
+    kept_seconds: float = 604_800.0
+    key_prefix: str = ""
+
+
 class JobHistory:
     """The jobs of the API. Safe from any thread.
 
     Args:
         shelf: Where their records are.
-        interval: Seconds between two looks at what is to be written down or was left by others.
-        lost_after: Seconds without a sign of life after which a worker is taken for gone.
-        kept_seconds: How long a job is kept, from its submission.
-        key_prefix: What the shelf puts before the keys of results.
         sweep: Removes what is not to be kept any longer; called every ten minutes.
     """
 
     def __init__(
         self,
         shelf: JobShelf,
-        *,
-        interval: float = 0.5,
-        lost_after: float = 60.0,
-        kept_seconds: float = 604_800.0,
-        key_prefix: str = "",
+        options: HistoryOptions = HistoryOptions(),
         sweep: Callable[[], None] = lambda: None,
     ) -> None:
         self.worker = uuid.uuid4().hex
-        self.kept_seconds = kept_seconds
+        self.kept_seconds = options.kept_seconds
         self._shelf = shelf
-        self._interval = interval
-        self._lost_after = lost_after
-        self._key_prefix = key_prefix
+        self._options = options
         self._sweep = sweep
         self._live: dict[str, LiveJob] = {}
         self._lock = threading.Lock()
@@ -190,11 +198,9 @@ class JobHistory:
         running = self._shelf.running(submission.id)
         worker = running.worker if running else submission.worker
         beat = self._shelf.last_beat(worker)
-        started_at = running.started_at if running else None
-        progress = running.progress if running else None
-        lines = running.log if running else Logged()
-        if beat is None or time.time() - beat > self._lost_after:
-            end = self._shelf.end(submission.id, ends.lost(started_at, progress, lines))
+        run = running or Running(worker=worker)
+        if beat is None or time.time() - beat > self._options.lost_after:
+            end = self._shelf.end(submission.id, ends.lost(run))
             log.error("job lost with its worker", extra={"job": submission.id, "worker": worker})
             return ended_job(submission, end)
         canceling = self._shelf.asked_to_cancel(submission.id)
@@ -202,13 +208,13 @@ class JobHistory:
         end_now = self._shelf.ended(submission.id)
         if end_now is not None:
             return ended_job(submission, end_now)
-        status = "queued" if started_at is None else "running"
+        status: Status = "queued" if run.started_at is None else "running"
         return KnownJob(
             submission=submission,
-            status="canceling" if canceling else status,  # type: ignore[arg-type]
-            started_at=started_at,
-            progress=progress,
-            log=lines,
+            status="canceling" if canceling else status,
+            started_at=run.started_at,
+            progress=run.progress,
+            log=run.log,
         )
 
     def _position(self, live: LiveJob) -> int | None:
@@ -223,17 +229,11 @@ class JobHistory:
         task = live.task
         if task is not None:
             task.get_loop().call_soon_threadsafe(task.cancel)
-        self._finish(live, ends.cancelled(None, live.log, None))
+        self._finish(live, ends.cancelled(live.running(self.worker)))
 
     def _end(self, live: LiveJob, response: Response) -> None:
-        end = ends.end_of(
-            response,
-            started_at=live.started_at,
-            nodes_total=live.submission.nodes_total,
-            key_prefix=self._key_prefix,
-            log=live.log,
-            last_progress=live.progress,
-        )
+        run = live.running(self.worker)
+        end = ends.end_of(response, run, live.submission.nodes_total, self._options.key_prefix)
         self._finish(live, end)
 
     def _finish(self, live: LiveJob, end: Ended) -> None:
@@ -277,19 +277,13 @@ class JobHistory:
         if adopted is not None:
             self._end(adopted, found)
             return
-        end = ends.end_of(
-            found,
-            started_at=running.started_at if running else None,
-            nodes_total=submission.nodes_total,
-            key_prefix=self._key_prefix,
-            log=running.log if running else None,
-            last_progress=running.progress if running else None,
-        )
+        run = running or Running(worker=self.worker)
+        end = ends.end_of(found, run, submission.nodes_total, self._options.key_prefix)
         self._shelf.end(job_id, end)
 
     def _look_after(self) -> None:
         sweep_at = time.monotonic() + _FIRST_SWEEP_SECONDS
-        while not self._closing.wait(self._interval):
+        while not self._closing.wait(self._options.interval):
             self._logged(self._publish)
             if time.monotonic() >= sweep_at:
                 sweep_at = time.monotonic() + _SWEEP_SECONDS

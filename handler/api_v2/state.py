@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
-from handler.api_v2.history import JobHistory
+from handler.api_v2.history import HistoryOptions, JobHistory
 from handler.api_v2.job_logs import JobLogs
 from handler.api_v2.job_shelf import JobShelf
 from handler.assets import AssetStore, sweep_assets
@@ -48,14 +48,13 @@ class ApiV2:
         self.node_classes: frozenset[str] | None = None
         self.booted = False
         self.tasks: set[asyncio.Task[None]] = set()
-        self.history = JobHistory(
-            self.jobs_shelf,
+        options = HistoryOptions(
             interval=_BUCKET_INTERVAL if self.in_bucket else _FOLDER_INTERVAL,
             lost_after=settings.worker_lost_seconds,
             kept_seconds=settings.job_history_seconds,
             key_prefix=shelf.full_key(""),
-            sweep=self.sweep,
         )
+        self.history = JobHistory(self.jobs_shelf, options, self.sweep)
         self._logs = JobLogs(self.history, settings)
         logging.getLogger().addHandler(self._logs)
         service.jobs.inherit(self.history.adopt)

@@ -12,6 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from comfyui_runtime.errors import CancelledError
+from handler.assets import Wish
 from handler.contract.errors import (
     EventError,
     MediaTypeError,
@@ -38,15 +39,11 @@ class Upload:
 
     Attributes:
         file: On this machine's disk, for as long as the request is answered.
-        expires_in: Seconds that it is to be kept.
     """
 
     file: BinaryIO
-    content_type: str
-    file_path: str
+    wish: Wish
     expected_hash: str | None
-    tags: tuple[str, ...]
-    expires_in: int | None
 
 
 @contextlib.asynccontextmanager
@@ -110,20 +107,19 @@ def _read(form: FormData, max_bytes: int) -> Upload:
     file_path = _text(form, "file_path") or file.filename
     if not file_path:
         raise EventError("The form has no file_path: give the file's name.")
-    return Upload(
-        file=file.file,
-        content_type=media_type(_text(form, "content_type") or file.content_type),
-        file_path=file_path,
-        expected_hash=_text(form, "expected_hash"),
-        tags=tuple(tag for tag in form.getlist("tags") if isinstance(tag, str)),
-        expires_in=_seconds(_text(form, "expires_in")),
+    wish = Wish(
+        file_path,
+        _media_type(_text(form, "content_type") or file.content_type),
+        tuple(tag for tag in form.getlist("tags") if isinstance(tag, str)),
+        _seconds(_text(form, "expires_in")),
     )
+    return Upload(file.file, wish, _text(form, "expected_hash"))
 
 
-def media_type(text: str | None) -> str:
-    """Return a media type that can be sent in a header."""
+def _media_type(text: str | None) -> str | None:
+    """Return a media type if it can be sent in a header."""
     if text is None or not text.isascii() or not text.isprintable() or "/" not in text:
-        return "application/octet-stream"
+        return None
     return text
 
 

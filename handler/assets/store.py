@@ -7,8 +7,10 @@ last one knows that the bytes can go. All workers on one shelf see the same asse
 from __future__ import annotations
 
 import logging
+import mimetypes
 import time
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from blake3 import blake3
@@ -65,6 +67,21 @@ class Asset(BaseModel):
         return blob_key(self.hash.removeprefix("blake3:"))
 
 
+@dataclass(frozen=True)
+class Wish:
+    """What a caller says of a file.
+
+    Attributes:
+        file_path: The name that graphs may call it by.
+        expires_in: Seconds that it is kept; ``None`` for as long as the store keeps others.
+    """
+
+    file_path: str | None
+    content_type: str | None = None
+    tags: tuple[str, ...] = ()
+    expires_in: float | None = None
+
+
 class AssetStore:
     """The assets on a shelf. Safe from any thread.
 
@@ -77,21 +94,13 @@ class AssetStore:
         self._kept_seconds = kept_seconds
 
     def add(
-        self,
-        file: BinaryIO,
-        *,
-        content_type: str,
-        file_path: str | None,
-        expected_hash: str | None = None,
-        tags: tuple[str, ...] = (),
-        expires_in: float | None = None,
+        self, file: BinaryIO, wish: Wish, expected_hash: str | None = None
     ) -> tuple[Asset, bool]:
         """Keep a file.
 
         Args:
             file: Open for reading.
             expected_hash: What the sender says that its hash is.
-            expires_in: Seconds that it is kept.
 
         Returns:
             The asset, and whether its bytes are new.
@@ -107,24 +116,17 @@ class AssetStore:
                 expected=expected_hash,
                 received=hash_,
             )
-        asset = self._new(hash_, size, content_type, file_path, tags, expires_in)
+        asset = self._new(hash_, size, wish)
         self._refer(asset)
         found = self._shelf.stat(asset.key)
         is_new = found is None or found.size != size
         if is_new:
             file.seek(0)
-            self._shelf.put(asset.key, file, content_type=content_type)
+            self._shelf.put(asset.key, file, content_type=asset.content_type)
         self._record(asset)
         return asset, is_new
 
-    def add_known(
-        self,
-        hash_: str,
-        *,
-        file_path: str | None,
-        tags: tuple[str, ...] = (),
-        expires_in: float | None = None,
-    ) -> tuple[Asset, bool]:
+    def add_known(self, hash_: str, wish: Wish) -> tuple[Asset, bool]:
         """Make an asset of bytes that are kept already.
 
         Returns:
@@ -133,17 +135,16 @@ class AssetStore:
         Raises:
             BlobNotFoundError: No bytes with this hash are kept.
         """
-        same = None if file_path is None else self._by_name(file_path)
+        same = None if wish.file_path is None else self._by_name(wish.file_path)
         if same is not None and same.hash == hash_:
-            expires_at = max(same.expires_at, self._expiry(expires_in))
+            expires_at = max(same.expires_at, self._expiry(wish))
             same = same.model_copy(update={"expires_at": expires_at})
             self._record(same)
             return same, False
         digest = digest_of(hash_)
         if digest is None or not self.has(hash_):
             raise _no_blob()
-        content_type = _content_type(file_path)
-        asset = self._new(hash_, 0, content_type, file_path, tags, expires_in)
+        asset = self._new(hash_, 0, wish)
         # Before the bytes are looked for: who deletes their last asset meanwhile sees this one.
         self._refer(asset)
         found = self._shelf.stat(asset.key)
@@ -218,27 +219,21 @@ class AssetStore:
         named = self._shelf.get(name_key(file_path))
         return None if named is None else self.find(named.decode("ascii", "replace"))
 
-    def _expiry(self, expires_in: float | None) -> float:
-        return time.time() + (self._kept_seconds if expires_in is None else expires_in)
+    def _expiry(self, wish: Wish) -> float:
+        kept = self._kept_seconds if wish.expires_in is None else wish.expires_in
+        return time.time() + kept
 
-    def _new(
-        self,
-        hash_: str,
-        size: int,
-        content_type: str,
-        file_path: str | None,
-        tags: tuple[str, ...],
-        expires_in: float | None,
-    ) -> Asset:
+    def _new(self, hash_: str, size: int, wish: Wish) -> Asset:
+        guessed = mimetypes.guess_type(wish.file_path or "")[0]
         return Asset(
             id=str(uuid.uuid4()),
             hash=hash_,
             size_bytes=size,
-            content_type=content_type,
-            file_path=file_path,
-            tags=tags,
+            content_type=wish.content_type or guessed or "application/octet-stream",
+            file_path=wish.file_path,
+            tags=wish.tags,
             created_at=time.time(),
-            expires_at=self._expiry(expires_in),
+            expires_at=self._expiry(wish),
         )
 
     def _refer(self, asset: Asset) -> None:
@@ -258,13 +253,6 @@ def file_hash(file: BinaryIO) -> tuple[str, int]:
         hasher.update(chunk)
         size += len(chunk)
     return f"blake3:{hasher.hexdigest()}", size
-
-
-def _content_type(file_path: str | None) -> str:
-    import mimetypes
-
-    guessed = mimetypes.guess_type(file_path or "")[0]
-    return guessed or "application/octet-stream"
 
 
 def _no_blob() -> BlobNotFoundError:

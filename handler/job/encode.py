@@ -140,7 +140,9 @@ class EncodedFile:
     @cached_property
     def blake3(self) -> str:
         """BLAKE3 of the bytes, in hex."""
-        return blake3(self.data).hexdigest()
+        if isinstance(self.data, bytes):
+            return blake3(self.data).hexdigest()
+        return blake3().update_mmap(self.data).hexdigest()
 
 
 def encode(output: RunOutput, wanted: Output, metadata: Mapping[str, str]) -> EncodedFile:

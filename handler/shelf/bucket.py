@@ -133,8 +133,7 @@ class BucketShelf:
                     return False
                 raise
             with contextlib.closing(answer["Body"]) as body:
-                for chunk in body.iter_chunks(_CHUNK_BYTES):
-                    sink.write(chunk)
+                sink.writelines(body.iter_chunks(_CHUNK_BYTES))
         return True
 
     def has(self, key: str, sha256: str) -> bool:
