@@ -37,7 +37,11 @@ def open_api_v2(service: Service, shelf: Shelf) -> MountedApi:
     Args:
         shelf: Where results go.
     """
-    api = ApiV2(service, shelf)
+    return make_mounted(ApiV2(service, shelf))
+
+
+def make_mounted(api: ApiV2) -> MountedApi:
+    """Return the API with a state that is there already."""
     return MountedApi(PATH, make_app(api), refuse, api.close)
 
 
