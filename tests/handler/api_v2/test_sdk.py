@@ -111,7 +111,8 @@ def test_job_is_submitted_and_found_again(api_server, sdk):
     assert job.get_outputs("nowhere") == []
 
 
-def test_progress_is_polled_and_streamed(api_server, sdk):
+def test_progress_is_polled_and_streamed(api_server, sdk, caplog):
+    caplog.set_level("INFO")
     client = sdk(api_server)
     job = client.submit(client.workflows.from_json(previews_graph(30)))
     events = list(job.events())
