@@ -52,7 +52,15 @@ def end_of(response: Response, run: Running, nodes_total: int, key_prefix: str) 
         )
     if response.error.code == CANCELLED:
         return cancelled(run)
-    return _ended("failed", run, _error(response.error))
+    error = _error(response.error)
+    if error.code == WorkerLostError.code and run.progress is not None:
+        # The worker that tells of it was not there.
+        node = {
+            "node_id": run.progress.current_node,
+            "class_type": run.progress.current_node_class,
+        }
+        error = error.model_copy(update=node)
+    return _ended("failed", run, error)
 
 
 def cancelled(run: Running) -> Ended:

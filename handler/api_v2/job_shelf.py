@@ -30,6 +30,7 @@ _WORKERS = f"{ROOT}/workers/"
 _KEYS = f"{ROOT}/keys/"
 _KEY_SECONDS = 86_400.0
 _MOST_REMEMBERED = 2000
+_READS, _BETWEEN_READS = 10, 0.05
 
 T = TypeVar("T")
 
@@ -73,13 +74,22 @@ class JobShelf:
         """Write down how a job ended, unless somebody has done so; return what stands there."""
         key = _key(_ENDS, job_id)
         if not self._shelf.create(key, end.model_dump_json().encode()):
-            found = self._read(key, Ended)
+            found = self._read_whole(key)
             if found is None:  # its writer died between two steps
                 self._shelf.put(key, end.model_dump_json().encode())
             end = found or end
         self._ends.put(job_id, end)
         self._shelf.delete(_key(_CANCELS, job_id))
         return end
+
+    def _read_whole(self, key: str) -> Ended | None:
+        """Read an end that is there, though in a folder it may be empty for a moment."""
+        for _ in range(_READS):
+            found = self._read(key, Ended)
+            if found is not None:
+                return found
+            time.sleep(_BETWEEN_READS)
+        return None
 
     def replace_end(self, job_id: str, end: Ended) -> None:
         """Write down that an ended job has other outputs."""

@@ -170,9 +170,7 @@ def check(schema: dict[str, Any], data: object) -> None:
     Draft202012Validator(schema, format_checker=FormatChecker()).validate(data)
 
 
-def check_answer(
-    method: str, path: str, status: int, headers: dict[str, str], body: bytes
-) -> None:
+def check_answer(method: str, path: str, status: int, headers: dict[str, str], body: bytes) -> None:
     """Fail where an answer is not as the description has it.
 
     Args:

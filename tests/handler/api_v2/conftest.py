@@ -22,6 +22,7 @@ from handler.job.results import Delivery
 from handler.job.service import JobService
 from handler.platforms.http_platforms import platform_routers
 
+
 @dataclass
 class ApiServer(RunningServer):
     """A server with the Comfy API."""
