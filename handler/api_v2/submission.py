@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from comfyui_runtime.errors import GraphError
 from comfyui_runtime.workflow.editor import is_editor_format
 from comfyui_runtime.workflow.manifest import load_workflow
-from handler.contract.errors import EventError, MetadataError, MissingAssetError
+from handler.contract.errors import (
+    EditorFormatError,
+    EventError,
+    MetadataError,
+    MissingAssetError,
+)
 from handler.job.caller_graph import caller_graph, caller_workflow
 
 if TYPE_CHECKING:
@@ -32,12 +36,6 @@ _MOST_LABELS = 16
 _LONGEST_LABEL_KEY = 64
 _LONGEST_LABEL = 512
 _URL_SECONDS = 604_800
-
-
-class EditorFormatError(GraphError):
-    """The workflow is in the format that ComfyUI's editor saves, not in API format."""
-
-    code = "workflow_format_ui"
 
 
 class ExtraData(BaseModel):

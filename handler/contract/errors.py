@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comfyui_runtime.errors import ServiceError
+from comfyui_runtime.errors import GraphError, ServiceError
 
 
 class ConfigurationError(ServiceError):
@@ -226,6 +226,12 @@ class BootingError(ServiceError):
     code = "booting"
     http_status = 503
     retryable = True
+
+
+class EditorFormatError(GraphError):
+    """A workflow came in the format that ComfyUI's editor saves where API format is asked for."""
+
+    code = "workflow_format_ui"
 
 
 class MissingAssetError(ServiceError):

@@ -91,7 +91,7 @@ JOB = _object(
         "progress": {"anyOf": [PROGRESS, {"type": "null"}]},
         "outputs": {"type": "array", "items": OUTPUT},
         "error": {"anyOf": [JOB_ERROR, {"type": "null"}]},
-        "urls": _object(dict.fromkeys(("self", "events", "cancel"), {"type": "string"})),
+        "urls": _object({"self": TEXT, "events": TEXT, "cancel": TEXT}),
     },
     {
         "metrics": {"type": "object", "additionalProperties": COUNT_OR_NULL},

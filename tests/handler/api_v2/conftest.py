@@ -1,4 +1,4 @@
-"""Servers with the Comfy API, on the real ComfyUI; each answer is checked against its description."""
+"""Servers with the Comfy API, on the real ComfyUI; each answer is checked."""
 
 from __future__ import annotations
 

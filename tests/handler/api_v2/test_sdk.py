@@ -187,9 +187,9 @@ def test_errors_are_of_the_sdks_own_classes(api_server, sdk):
         client.jobs.get(UNKNOWN)
     with pytest.raises(WorkflowFormatUi):
         client.submit(client.workflows.from_json({"nodes": [], "links": [], "last_node_id": 0}))
+    nothing = client.workflows.from_json({"1": {"class_type": "Nothing", "inputs": {}}})
     with pytest.raises(InvalidWorkflow) as unknown:
-        graph = {"1": {"class_type": "Nothing", "inputs": {}}}
-        client.submit(client.workflows.from_json(graph))
+        client.submit(nothing)
     assert "1" in unknown.value.details["node_errors"]
     workflow = client.workflows.from_json(copy.deepcopy(GRAPH))
     with pytest.raises(MissingAsset):

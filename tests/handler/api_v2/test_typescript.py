@@ -10,27 +10,20 @@ from pathlib import Path
 
 import pytest
 from api_v2_support.graphs import GRAPH, inverts, picture, steps_graph
+from api_v2_support.typescript import install_sdk
 from places import TESTS
 from pydantic import SecretStr
 
 pytestmark = pytest.mark.slow
 
-PACKAGE = "@comfyorg/sdk@0.1.9"
 SCRIPT = TESTS / "api_v2_support" / "sdk.mjs"
 
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory) -> Path:
     """A folder with the SDK installed."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        pytest.skip("node and npm are not installed")
     folder = tmp_path_factory.mktemp("typescript")
-    (folder / "package.json").write_text('{"private": true, "type": "module"}')
-    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", PACKAGE]
-    installed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if installed.returncode:
-        pytest.skip(f"npm cannot install {PACKAGE}: {installed.stderr[-200:]}")
+    install_sdk(folder)
     return folder
 
 
