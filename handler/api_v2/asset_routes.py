@@ -44,10 +44,14 @@ class FromHash(BaseModel):
 @router.post("/assets")
 async def upload(request: Request, api: ApiDep, key: IdempotencyKey = None) -> Response:
     """Keep a file."""
-    async with received(request, api.settings.asset_max_bytes) as sent, claimed(api, key):
-        asset, is_new = await asyncio.to_thread(
-            api.assets.add, sent.file, sent.wish, sent.expected_hash
-        )
+    limit = api.settings.asset_max_bytes
+    with api.uploading():
+        async with received(request, limit) as sent, claimed(api, key):
+            asset, is_new = await asyncio.to_thread(
+                api.assets.add, sent.file, sent.wish, sent.expected_hash
+            )
+    if is_new:
+        api.uploaded(asset.size_bytes)
     shown = Views(api, request).asset(asset, created_new=is_new)
     return JSONResponse(shown, 201 if is_new else 200)
 

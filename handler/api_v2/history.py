@@ -21,7 +21,7 @@ from handler.api_v2 import ends
 from handler.api_v2.ids import created_at, is_job_id
 from handler.api_v2.live_job import LiveJob
 from handler.api_v2.records import KnownJob, Running, ended_job
-from handler.contract.errors import UnknownJobError
+from handler.contract.errors import StorageError, UnknownJobError
 from handler.job.pool import Job
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 _BEAT_SECONDS = 5.0
 _SWEEP_SECONDS = 600.0
 _FIRST_SWEEP_SECONDS = 60.0
+_LONGEST_TRY_SECONDS = 600.0
+# Many may ask for one job at once.
+_FRESH_SECONDS = 0.4
+_MOST_SEEN = 1000
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +81,8 @@ class JobHistory:
         self._sweep = sweep
         self._live: dict[str, LiveJob] = {}
         self._lock = threading.Lock()
+        self._seen: dict[str, tuple[float, KnownJob]] = {}
+        self._sweep_wanted = False
         self._last_beat = 0.0
         # Records are written off the threads that carry jobs out.
         self._writers = ThreadPoolExecutor(2, thread_name_prefix="job-history")
@@ -157,7 +163,7 @@ class JobHistory:
         end = self._shelf.ended(job_id)
         if end is not None:
             return ended_job(submission, end)
-        return self._elsewhere(submission)
+        return self._seen_elsewhere(submission)
 
     def jobs(self, after: str | None = None) -> Iterator[KnownJob]:
         """Yield all jobs, the newest first.
@@ -186,13 +192,32 @@ class JobHistory:
             self._cancel(live)
         elif not self.find(job_id).ended:
             self._shelf.ask_to_cancel(job_id)
+            self._seen.pop(job_id, None)
         return self.find(job_id)
+
+    def sweep_soon(self) -> None:
+        """Remove what is not to be kept any longer without waiting for the next time."""
+        self._sweep_wanted = True
 
     def close(self) -> None:
         """Write down what is to be, once jobs have ended."""
         self._closing.set()
         self._thread.join()
+        for live in self.live_jobs():
+            if live.end is not None and not live.end_being_written:
+                self._write_end_soon(live, live.end)
         self._writers.shutdown(wait=True)
+
+    def _seen_elsewhere(self, submission: Submission) -> KnownJob:
+        now = time.monotonic()
+        seen = self._seen.get(submission.id)
+        if seen is not None and now - seen[0] < _FRESH_SECONDS:
+            return seen[1]
+        job = self._elsewhere(submission)
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen.clear()
+        self._seen[submission.id] = (now, job)
+        return job
 
     def _elsewhere(self, submission: Submission) -> KnownJob:
         running = self._shelf.running(submission.id)
@@ -238,19 +263,30 @@ class JobHistory:
 
     def _finish(self, live: LiveJob, end: Ended) -> None:
         if live.finish(end):
-            self._writers.submit(self._logged, lambda: self._write_end(live, end))
+            self._write_end_soon(live, end)
+
+    def _write_end_soon(self, live: LiveJob, end: Ended) -> None:
+        live.end_being_written = True
+        self._writers.submit(self._logged, lambda: self._write_end(live, end))
 
     def _write_end(self, live: LiveJob, end: Ended) -> None:
+        """Write a job's end down; where the shelf refuses, that is tried again for a while."""
         job_id = live.submission.id
         try:
             written = self._shelf.end(job_id, end)
-            if written != end:
-                log.error("job had been taken for lost when it ended", extra={"job": job_id})
-        finally:
-            # From now on the records answer.
-            self.drop(job_id)
+        except StorageError:
+            if time.time() - end.completed_at > _LONGEST_TRY_SECONDS:
+                self.drop(job_id)
+            live.end_being_written = False
+            raise
+        # From now on the records answer.
+        self.drop(job_id)
+        if written != end:
+            log.error("job had been taken for lost when it ended", extra={"job": job_id})
         if live.written is not None:
             self._shelf.drop_running(job_id)
+        if live.canceling:
+            self._shelf.drop_cancel(job_id)
 
     def _adopt_in_turn(self, job_id: JobId, found: Job | Response | None) -> None:
         with self._adopting:
@@ -285,7 +321,8 @@ class JobHistory:
         sweep_at = time.monotonic() + _FIRST_SWEEP_SECONDS
         while not self._closing.wait(self._options.interval):
             self._logged(self._publish)
-            if time.monotonic() >= sweep_at:
+            if self._sweep_wanted or time.monotonic() >= sweep_at:
+                self._sweep_wanted = False
                 sweep_at = time.monotonic() + _SWEEP_SECONDS
                 self._logged(self._sweep)
 
@@ -298,7 +335,11 @@ class JobHistory:
         for live in jobs:
             if live.submission.id in asked and not live.canceling:
                 self._cancel(live)
-            if live.started_at is None or live.end is not None:
+            if live.end is not None:
+                if not live.end_being_written:
+                    self._write_end_soon(live, live.end)
+                continue
+            if live.started_at is None:
                 continue
             running = live.running(self.worker)
             if running != live.written:

@@ -79,7 +79,6 @@ class JobShelf:
                 self._shelf.put(key, end.model_dump_json().encode())
             end = found or end
         self._ends.put(job_id, end)
-        self._shelf.delete(_key(_CANCELS, job_id))
         return end
 
     def _read_whole(self, key: str) -> Ended | None:
@@ -105,6 +104,10 @@ class JobShelf:
     def drop_running(self, job_id: str) -> None:
         """Remove the record of a job's run, once its end is written down."""
         self._shelf.delete(_key(_RUNNING, job_id))
+
+    def drop_cancel(self, job_id: str) -> None:
+        """Remove the word that a job is to be cancelled, once its end is written down."""
+        self._shelf.delete(_key(_CANCELS, job_id))
 
     def ask_to_cancel(self, job_id: str) -> None:
         """Leave word for the worker that has a job."""

@@ -33,6 +33,7 @@ class LiveJob:
         canceling: Whether it is to end.
         end: How it ended.
         written: What was last written down of it.
+        end_being_written: Whether its end is on its way to the shelf.
     """
 
     def __init__(self, submission: Submission) -> None:
@@ -43,6 +44,7 @@ class LiveJob:
         self.canceling = False
         self.end: Ended | None = None
         self.written: Running | None = None
+        self.end_being_written = False
         self._progress: ProgressRecord | None = None
         self._preview: tuple[str, Image] | None = None
         self._lines: deque[LogLine] = deque(maxlen=_MOST_LINES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,10 +12,12 @@ from handler.api_v2.history import HistoryOptions, JobHistory
 from handler.api_v2.job_logs import JobLogs
 from handler.api_v2.job_shelf import JobShelf
 from handler.assets import AssetStore, sweep_assets
+from handler.contract.errors import OverloadedError
 from handler.shelf import BucketShelf, FolderShelf
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterator
 
     from handler.http.service import Service
     from handler.job.invoke import Function
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 _FOLDER_INTERVAL = 0.5
 _BUCKET_INTERVAL = 2.0
+# Each takes the space of its file on the machine's disk meanwhile.
+_MOST_UPLOADS = 16
+_SHARE_BETWEEN_SWEEPS = 20
 
 
 class ApiV2:
@@ -48,6 +54,8 @@ class ApiV2:
         self.node_classes: frozenset[str] | None = None
         self.booted = False
         self.tasks: set[asyncio.Task[None]] = set()
+        self._uploads = 0
+        self._uploaded_bytes = 0
         options = HistoryOptions(
             interval=_BUCKET_INTERVAL if self.in_bucket else _FOLDER_INTERVAL,
             lost_after=settings.worker_lost_seconds,
@@ -64,6 +72,32 @@ class ApiV2:
     def in_bucket(self) -> bool:
         """Whether bytes are fetched from a bucket, not from this server."""
         return isinstance(self.files, BucketShelf)
+
+    @contextlib.contextmanager
+    def uploading(self) -> Iterator[None]:
+        """Receive an upload inside. Used on the event loop.
+
+        Raises:
+            OverloadedError: As many are being received as may be.
+        """
+        if self._uploads >= _MOST_UPLOADS:
+            raise OverloadedError(
+                f"The worker receives {self._uploads} uploads, the most it takes at once. Send "
+                "the file again in a while.",
+                limit=_MOST_UPLOADS,
+            )
+        self._uploads += 1
+        try:
+            yield
+        finally:
+            self._uploads -= 1
+
+    def uploaded(self, size: int) -> None:
+        """Take note of bytes that are new; where they are many, there may be too many in all."""
+        self._uploaded_bytes += size
+        if self._uploaded_bytes > self.settings.assets_max_bytes // _SHARE_BETWEEN_SWEEPS:
+            self._uploaded_bytes = 0
+            self.history.sweep_soon()
 
     def sweep(self) -> None:
         """Remove jobs and assets that are not to be kept any longer.

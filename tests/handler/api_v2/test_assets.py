@@ -7,6 +7,7 @@ import tracemalloc
 import blake3
 import pytest
 from api_v2_support.graphs import picture
+from platforms_support.http_server import wait_until
 
 UNKNOWN = "9f8a1c0d-2b3e-4f56-8a7b-1c2d3e4f5a6b"
 
@@ -119,3 +120,16 @@ def test_asset_that_does_not_exist(api_server):
     for asset_id in (UNKNOWN, "nothing", "..%2f..%2fetc"):
         assert code_of(api_server.get(f"/api/v2/assets/{asset_id}")) == "not_found"
         assert code_of(api_server.get(f"/api/v2/assets/{asset_id}/content")) == "not_found"
+
+
+def test_many_uploads_at_once_are_refused(api_server, monkeypatch):
+    monkeypatch.setattr("handler.api_v2.state._MOST_UPLOADS", 0)
+    response = api_server.upload(picture())
+    assert (response.status_code, code_of(response)) == (429, "queue_full")
+
+
+def test_many_bytes_are_swept_soon(make_api_server):
+    server = make_api_server(assets_max_bytes=3000)
+    first = server.upload(bytes(2000), "a.bin").json()
+    server.upload(bytes([1]) * 2000, "b.bin")
+    wait_until(lambda: server.get(f"/api/v2/assets/{first['id']}").status_code == 404)

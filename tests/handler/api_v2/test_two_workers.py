@@ -13,6 +13,7 @@ from fake_runtime import FakeRuntime
 from platforms_support.http_server import wait_until
 
 from handler.api_v2.job_shelf import JobShelf
+from handler.contract.errors import StorageUnavailableError
 
 
 @pytest.fixture
@@ -106,3 +107,22 @@ def test_bucket_is_written_to_twice_for_a_short_job(make_api_server, bucket_sett
     server.ended_job(job["id"])
     wait_until(lambda: server.api.history.live(job["id"]) is None)
     assert sorted(written) == ["end", "submit"]
+
+
+def test_end_that_the_bucket_did_not_take_is_written_later(make_api_server, bucket_settings):
+    server = make_api_server(settings=bucket_settings)
+    other = make_api_server(settings=bucket_settings)
+    refused = []
+    end = server.api.jobs_shelf.end
+
+    def refuse_once(job_id, ended):
+        if not refused:
+            refused.append(job_id)
+            raise StorageUnavailableError("The storage is away.")
+        return end(job_id, ended)
+
+    server.api.jobs_shelf.end = refuse_once
+    job = server.submit_graph(steps_graph(5, 0))
+    assert server.ended_job(job["id"])["status"] == "succeeded"
+    wait_until(lambda: other.job(job["id"])["status"] == "succeeded", timeout=20)
+    assert refused == [job["id"]]
