@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 import time
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from handler.api_v2.ids import created_at, flipped, is_job_id
 from handler.api_v2.records import Ended, Running, Submission
+from handler.api_v2.remembered import Remembered
 from handler.assets.keys import ROOT
 
 if TYPE_CHECKING:
@@ -29,10 +28,7 @@ _CANCELS = f"{ROOT}/cancels/"
 _WORKERS = f"{ROOT}/workers/"
 _KEYS = f"{ROOT}/keys/"
 _KEY_SECONDS = 86_400.0
-_MOST_REMEMBERED = 2000
 _READS, _BETWEEN_READS = 10, 0.05
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -46,21 +42,20 @@ class JobShelf:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         # What is written once need not be read twice.
-        self._submissions = _Remembered[Submission]()
-        self._ends = _Remembered[Ended]()
+        self._submissions = Remembered[Submission]()
+        self._ends = Remembered[Ended]()
 
     def submit(self, submission: Submission) -> None:
         """Write a job down, before its caller is told that it was taken."""
-        self._shelf.put(_job_key(submission.id), submission.model_dump_json().encode())
-        self._submissions.put(submission.id, submission)
+        data = submission.model_dump_json().encode()
+        self._shelf.put(_job_key(submission.id), data)
+        self._submissions.put(submission.id, submission, len(data))
 
     def submission(self, job_id: str) -> Submission | None:
         """Return a job as it was taken; ``None`` where there is no such job."""
         if not is_job_id(job_id):
             return None
-        return self._submissions.get(job_id) or self._submissions.put(
-            job_id, self._read(_job_key(job_id), Submission)
-        )
+        return self._remembered(self._submissions, job_id, _job_key(job_id), Submission)
 
     def run(self, job_id: str, running: Running) -> None:
         """Write down how far a job is."""
@@ -73,13 +68,14 @@ class JobShelf:
     def end(self, job_id: str, end: Ended) -> Ended:
         """Write down how a job ended, unless somebody has done so; return what stands there."""
         key = _key(_ENDS, job_id)
-        if not self._shelf.create(key, end.model_dump_json().encode()):
-            found = self._read_whole(key)
-            if found is None:  # its writer died between two steps
-                self._shelf.put(key, end.model_dump_json().encode())
-            end = found or end
-        self._ends.put(job_id, end)
-        return end
+        data = end.model_dump_json().encode()
+        if self._shelf.create(key, data):
+            self._ends.put(job_id, end, len(data))
+            return end
+        found = self._read_whole(key)
+        if found is None:  # its writer died between two steps
+            self._shelf.put(key, data)
+        return found or end
 
     def _read_whole(self, key: str) -> Ended | None:
         """Read an end that is there, though in a folder it may be empty for a moment."""
@@ -92,14 +88,13 @@ class JobShelf:
 
     def replace_end(self, job_id: str, end: Ended) -> None:
         """Write down that an ended job has other outputs."""
-        self._shelf.put(_key(_ENDS, job_id), end.model_dump_json().encode())
-        self._ends.put(job_id, end)
+        data = end.model_dump_json().encode()
+        self._shelf.put(_key(_ENDS, job_id), data)
+        self._ends.put(job_id, end, len(data))
 
     def ended(self, job_id: str) -> Ended | None:
         """Return how a job ended; ``None`` where it has not."""
-        return self._ends.get(job_id) or self._ends.put(
-            job_id, self._read(_key(_ENDS, job_id), Ended)
-        )
+        return self._remembered(self._ends, job_id, _key(_ENDS, job_id), Ended)
 
     def drop_running(self, job_id: str) -> None:
         """Remove the record of a job's run, once its end is written down."""
@@ -191,41 +186,30 @@ class JobShelf:
                     self._shelf.delete(entry.key)
         return gone
 
-    def _read(self, key: str, kind: type[AnyRecord]) -> AnyRecord | None:
+    def _remembered(
+        self, values: Remembered[AnyRecord], job_id: str, key: str, kind: type[AnyRecord]
+    ) -> AnyRecord | None:
+        known = values.get(job_id)
+        if known is not None:
+            return known
         data = self._shelf.get(key)
-        if not data:
-            return None
-        try:
-            return kind.model_validate_json(data)
-        except ValidationError:
-            log.warning("record of a job cannot be read", extra={"key": key})
-            return None
+        record = _parse(key, data, kind)
+        if data and record is not None:
+            values.put(job_id, record, len(data))
+        return record
+
+    def _read(self, key: str, kind: type[AnyRecord]) -> AnyRecord | None:
+        return _parse(key, self._shelf.get(key), kind)
 
 
-class _Remembered(Generic[T]):
-    """The last values, by job."""
-
-    def __init__(self) -> None:
-        self._values: OrderedDict[str, T] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, job_id: str) -> T | None:
-        with self._lock:
-            if job_id in self._values:
-                self._values.move_to_end(job_id)
-            return self._values.get(job_id)
-
-    def put(self, job_id: str, value: T | None) -> T | None:
-        if value is not None:
-            with self._lock:
-                self._values[job_id] = value
-                while len(self._values) > _MOST_REMEMBERED:
-                    self._values.popitem(last=False)
-        return value
-
-    def pop(self, job_id: str) -> None:
-        with self._lock:
-            self._values.pop(job_id, None)
+def _parse(key: str, data: bytes | None, kind: type[AnyRecord]) -> AnyRecord | None:
+    if not data:
+        return None
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError:
+        log.warning("record of a job cannot be read", extra={"key": key})
+        return None
 
 
 def _key(folder: str, job_id: str) -> str:
