@@ -49,7 +49,7 @@ def test_job_tells_its_times_and_its_progress(api_server):
     job = api_server.submit_graph(steps_graph(20, 0.05))
     assert job["status"] in {"queued", "running"}
     assert (job["completed_at"], job["outputs"]) == (None, [])
-    wait_until(lambda: (api_server.job(job["id"])["progress"] or {}).get("steps"))
+    wait_until(lambda: (api_server.job(job["id"])["progress"] or {}).get("steps") == 20)
     progress = api_server.job(job["id"])["progress"]
     assert (progress["nodes_done"], progress["nodes_total"]) == (1, 3)
     assert (progress["current_node"], progress["current_node_class"]) == ("2", "TestSteps")

@@ -119,7 +119,7 @@ def test_progress_is_polled_and_streamed(api_server, sdk, caplog):
     kinds = {type(event) for event in events}
     assert {Progress, Preview, OutputReady, StatusChange, Log} <= kinds
     assert events[-1] == StatusChange("succeeded", None)
-    running = [event for event in events if isinstance(event, Progress) and event.steps]
+    running = [event for event in events if isinstance(event, Progress) and event.steps == 30]
     assert running
     assert all(event.current_node == "2" and event.nodes_total == 3 for event in running)
     assert [event.value for event in running] == sorted(event.value for event in running)
