@@ -240,7 +240,8 @@ def test_token_is_the_sdks_key(make_api_server, sdk):
     address = server.job(job.id)["outputs"][0]["url"]
     bare = server.client.get(address, headers={"Authorization": ""})
     assert bare.content == job.outputs[0].to_bytes()
-    assert server.client.get(address[:-1] + "0", headers={"Authorization": ""}).status_code == 401
+    forged = address[:-1] + ("1" if address.endswith("0") else "0")
+    assert server.client.get(forged, headers={"Authorization": ""}).status_code == 401
 
 
 def test_server_without_graphs_says_that_it_takes_none(make_api_server, sdk):
