@@ -136,6 +136,7 @@ export default {
   "error.request_head_too_large": "The request is too long for the service.",
   "error.unknown_workflow": "This workflow is not installed any more.",
   "error.job_id_in_use": "Another job has this number.",
+  "error.graph_refused": "This server takes no such graphs.",
   "error.missing_asset": "The uploaded file is no longer there. Upload it again.",
   "error.blob_not_found": "The file is not on this server. Upload it.",
   "error.hash_mismatch": "The file was damaged on its way. Send it again.",

@@ -136,6 +136,7 @@ export default {
   "error.request_head_too_large": "请求太长，请减少浏览器数据后重试。",
   "error.unknown_workflow": "这个工作流已不在服务中，请重新加载页面并另选一个。",
   "error.job_id_in_use": "任务编号重复，请重试。",
+  "error.graph_refused": "该服务器不接受这样的节点图。",
   "error.missing_asset": "上传的文件已不存在，请重新上传。",
   "error.blob_not_found": "服务器上没有这个文件，请上传。",
   "error.hash_mismatch": "文件在传输中损坏，请重新发送。",
