@@ -65,6 +65,17 @@ def job_context(job_id: str, secret: str | None = None) -> Iterator[None]:
         _secret.reset(secret_token)
 
 
+def job_message(record: logging.LogRecord) -> tuple[str, str] | None:
+    """Return the job that a record is about, and what it says; ``None`` where it is about none.
+
+    To be called where the record is made: on the job's thread.
+    """
+    job_id = _job_id.get()
+    if job_id is None:
+        return None
+    return job_id, _without_secret(shortened(record.getMessage(), _LONGEST_EVENT))
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time (UTC), level, logger, event, job_id, and the record's extras.
 

@@ -318,6 +318,24 @@ class Settings(BaseSettings):
     job_records_dir: Path | None = Field(None, validation_alias=_env("JOB_RECORDS_DIR"))
     """Folder for records of the HTTP server's jobs that outlive it; else RESULTS_DIR/.jobs."""
 
+    # Comfy API v2
+    assets_kept_seconds: float = Field(
+        604_800.0, gt=0, validation_alias=_env("ASSETS_KEPT_SECONDS")
+    )
+    """Seconds that an uploaded asset is kept whose caller asks for nothing else."""
+    assets_max_bytes: int = Field(50 * 1024**3, gt=0, validation_alias=_env("ASSETS_MAX_BYTES"))
+    """Bytes of all uploaded assets; beyond it the oldest go."""
+    asset_max_bytes: int = Field(1024**3, gt=0, validation_alias=_env("ASSET_MAX_BYTES"))
+    """Bytes of one uploaded asset."""
+    job_history_seconds: float = Field(
+        604_800.0, gt=0, validation_alias=_env("JOB_HISTORY_SECONDS")
+    )
+    """Seconds that a job of the Comfy API is kept, with its outputs."""
+    job_history_most: int = Field(10_000, ge=0, validation_alias=_env("JOB_HISTORY_MOST"))
+    """Jobs of the Comfy API that are kept; beyond it the oldest go."""
+    worker_lost_seconds: float = Field(60.0, ge=5, validation_alias=_env("WORKER_LOST_SECONDS"))
+    """Seconds without a sign of life after which other workers take a job's worker for gone."""
+
     # RunPod, by the names that worker-comfyui gave them
     refresh_worker: bool = Field(False, validation_alias=_env("REFRESH_WORKER"))
     """Whether the RunPod worker is replaced after each job; it then takes one at a time."""

@@ -23,7 +23,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def execute(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
+    from handler.api_v2 import open_api_v2
     from handler.http import serve
     from handler.platforms.http_platforms import platform_routers, probe_routers
 
-    return serve(settings_of(args), platform_routers(), probe_routers())
+    return serve(settings_of(args), platform_routers(), probe_routers(), open_api_v2)

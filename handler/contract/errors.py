@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comfyui_runtime.errors import ServiceError
+from comfyui_runtime.errors import GraphError, ServiceError
 
 
 class ConfigurationError(ServiceError):
@@ -226,3 +226,56 @@ class BootingError(ServiceError):
     code = "booting"
     http_status = 503
     retryable = True
+
+
+class EditorFormatError(GraphError):
+    """A workflow came in the format that ComfyUI's editor saves where API format is asked for."""
+
+    code = "workflow_format_ui"
+
+
+class MissingAssetError(ServiceError):
+    """A reference to an asset is malformed, or there is no such asset (any more)."""
+
+    code = "missing_asset"
+    http_status = 422
+
+
+class BlobNotFoundError(NotFoundError):
+    """No bytes with this hash are kept."""
+
+    code = "blob_not_found"
+
+
+class HashMismatchError(ServiceError):
+    """The bytes that were received do not have the hash that was declared."""
+
+    code = "hash_mismatch"
+    http_status = 409
+
+
+class IdempotencyKeyReuseError(ServiceError):
+    """An earlier request had this Idempotency-Key."""
+
+    code = "idempotency_key_reuse"
+    http_status = 422
+
+
+class MetadataError(ServiceError):
+    """A job's labels, or a filter for them, are not what they may be."""
+
+    code = "metadata_invalid"
+    http_status = 422
+
+
+class MetadataFilterError(MetadataError):
+    """A filter for jobs' labels is not what it may be."""
+
+    code = "invalid_metadata_filter"
+
+
+class CursorError(ServiceError):
+    """A page's cursor is none that was given out."""
+
+    code = "invalid_cursor"
+    http_status = 422

@@ -21,6 +21,8 @@ class JobProgress(BaseModel):
     node: str | None = Field(None, description="Title of the node that runs, in the `run` phase.")
     step: int = Field(0, description="Steps of that node that are done.")
     steps: int = Field(0, description="Steps of that node in all.")
+    node_id: SkipJsonSchema[str | None] = Field(None, exclude=True)
+    class_type: SkipJsonSchema[str | None] = Field(None, exclude=True)
     preview: SkipJsonSchema[Any] = Field(
         None,
         exclude=True,

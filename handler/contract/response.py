@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic.json_schema import SkipJsonSchema
 
 from handler.contract.worker_comfyui import Shape
 
@@ -62,6 +63,7 @@ class OutputFile(BaseModel):
     sample_rate: int | None = Field(None, description="Samples per second, of sound.")
     bytes: int
     sha256: str
+    blake3: SkipJsonSchema[str | None] = Field(None, exclude=True)
 
 
 class Timings(BaseModel):

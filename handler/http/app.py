@@ -23,7 +23,7 @@ from handler.http.dependencies import JOBS_PATH
 from handler.http.head_requests import HeadAsGet
 from handler.http.hosts import HostCheck
 from handler.http.openapi import describe
-from handler.http.refusals import refuse
+from handler.http.refusals import MountedApi, refuse
 from handler.machine_paths import without_paths
 
 if TYPE_CHECKING:
@@ -43,11 +43,14 @@ _PAGE = Path(__file__).parent / "page"
 _METHOD_NOT_ALLOWED = 405
 
 
-def make_app(service: Service, routers: Sequence[APIRouter] = ()) -> FastAPI:
+def make_app(
+    service: Service, routers: Sequence[APIRouter] = (), apis: Sequence[MountedApi] = ()
+) -> FastAPI:
     """Return the application that answers for a service.
 
     Args:
         routers: Further routes, such as those that platforms fix.
+        apis: Whole APIs beside this one.
     """
     settings = service.settings
     app = FastAPI(
@@ -64,21 +67,23 @@ def make_app(service: Service, routers: Sequence[APIRouter] = ()) -> FastAPI:
     all_routers = (job_routes.router, info_routes.router, *routers)
     for router in all_routers:
         app.include_router(router)
+    for api in apis:
+        app.mount(api.path, api.app)
     _add_page(app)
     _add_error_handlers(app, [route for router in all_routers for route in router.routes])
     app.add_middleware(_WholeJobIds)
     app.add_middleware(HeadAsGet)
     if settings.api_token is not None:
-        app.add_middleware(BearerAuth, token=settings.api_token, links=service.links)
+        app.add_middleware(BearerAuth, token=settings.api_token, links=service.links, apis=apis)
     else:
-        app.add_middleware(HostCheck, settings=settings)
+        app.add_middleware(HostCheck, settings=settings, apis=apis)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=sorted(settings.cors_origins),
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type"],
-            expose_headers=["Retry-After"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Range"],
+            expose_headers=["Retry-After", "Content-Range"],
         )
     return app
 

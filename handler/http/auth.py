@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers
 
 from handler.contract.errors import UnauthorizedError
-from handler.http.refusals import refuse
+from handler.http.refusals import MountedApi, refuse_at
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic import SecretStr
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -29,12 +31,16 @@ class BearerAuth:
 
     Args:
         links: Addresses of results that carry a signature need no token.
+        apis: Those whose errors have a shape of their own.
     """
 
-    def __init__(self, app: ASGIApp, token: SecretStr, links: ResultLinks) -> None:
+    def __init__(
+        self, app: ASGIApp, token: SecretStr, links: ResultLinks, apis: Sequence[MountedApi] = ()
+    ) -> None:
         self._app = app
         self._expected = _digest(token.get_secret_value())
         self._links = links
+        self._apis = apis
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an allowed request on; answer 401 to others."""
@@ -45,7 +51,7 @@ class BearerAuth:
             "This address needs the token of the setting API_TOKEN, sent as the header "
             "Authorization: Bearer TOKEN."
         )
-        await refuse(error)(scope, receive, send)
+        await refuse_at(scope["path"], error, self._apis)(scope, receive, send)
 
     def _is_open(self, scope: Scope) -> bool:
         path = scope["path"]

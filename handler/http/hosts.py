@@ -14,9 +14,11 @@ from starlette.datastructures import Headers
 
 from handler.contract.errors import ForbiddenHostError
 from handler.http.auth import PROBES
-from handler.http.refusals import refuse
+from handler.http.refusals import MountedApi, refuse_at
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from handler.settings import Settings
@@ -29,8 +31,9 @@ _NEVER_PUBLIC = frozenset({"localhost", "local", "internal", "test"})
 class HostCheck:
     """ASGI middleware that refuses requests to a name that the settings do not allow."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, apis: Sequence[MountedApi] = ()) -> None:
         self._app = app
+        self._apis = apis
         self._allowed = {entry.lower() for entry in settings.allowed_hosts}
         if settings.public_url:
             self._allowed.add((urlsplit(settings.public_url).hostname or "").lower())
@@ -45,7 +48,7 @@ class HostCheck:
             f'The server does not answer under the name "{host[:253]}". Add it to ALLOWED_HOSTS, '
             "set PUBLIC_URL to the server's address, or set API_TOKEN.",
         )
-        await refuse(error)(scope, receive, send)
+        await refuse_at(scope["path"], error, self._apis)(scope, receive, send)
 
     def _is_allowed(self, host: str) -> bool:
         labels = host.split(".")

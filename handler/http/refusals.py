@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +13,10 @@ from handler.contract.job_id import JobId
 from handler.contract.response import ErrorBody, failure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from starlette.types import ASGIApp
+
     from comfyui_runtime.errors import ServiceError
 
 _RETRY_AFTER = 5
@@ -50,3 +55,28 @@ def error_headers(status: int, *, retryable: bool) -> dict[str, str]:
     if retryable and status in _WORTH_WAITING:
         return {"Retry-After": str(_RETRY_AFTER)}
     return {}
+
+
+@dataclass(frozen=True)
+class MountedApi:
+    """An API of its own within this server, with errors in a shape of its own.
+
+    Attributes:
+        path: What its addresses begin with, such as ``/api/v2``.
+        app: Answers them.
+        refuse: Returns the response that reports an error.
+        close: To be called once jobs have ended.
+    """
+
+    path: str
+    app: ASGIApp
+    refuse: Callable[[ServiceError], Response]
+    close: Callable[[], None] = lambda: None
+
+
+def refuse_at(path: str, error: ServiceError, apis: Sequence[MountedApi] = ()) -> Response:
+    """Return the response that reports an error, in the shape of the API that an address is of."""
+    for api in apis:
+        if path.startswith(f"{api.path}/"):
+            return api.refuse(error)
+    return refuse(error)

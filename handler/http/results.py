@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     AnyResponse = TypeVar("AnyResponse", bound=Response)
 
 RESULTS_PATH = "/v1/results/"
+ASSETS_PATH = "/api/v2/assets/"
 # What a browser could run in this server's name is downloaded, never shown.
 _SHOWN = ("image/", "video/", "audio/")
 
@@ -47,11 +48,22 @@ class ResultLinks:
         Args:
             expires_in: Seconds that they are valid; ``None`` for good, without a signature.
         """
-        path = RESULTS_PATH + quote(key)
+        return self._signed(RESULTS_PATH + quote(key), key, expires_in)
+
+    def asset_path(self, asset_id: str, expires_in: int) -> str:
+        """Return the path and query under which an asset's bytes can be fetched.
+
+        Args:
+            expires_in: Seconds that they are valid.
+        """
+        path = f"{ASSETS_PATH}{asset_id}/content"
+        return self._signed(path, path, expires_in)
+
+    def _signed(self, path: str, message: str, expires_in: int | None) -> str:
         if self._key is None or expires_in is None:
             return path
         expires = int(time.time()) + expires_in
-        return f"{path}?expires={expires}&signature={self._signature(key, expires)}"
+        return f"{path}?expires={expires}&signature={self._signature(message, expires)}"
 
     def is_signed(self, path: str, query: bytes) -> bool:
         """Say whether an address has a signature of its own that has not expired.
@@ -59,7 +71,7 @@ class ResultLinks:
         Args:
             path: Decoded.
         """
-        if self._key is None or not path.startswith(RESULTS_PATH):
+        if self._key is None or not path.startswith((RESULTS_PATH, ASSETS_PATH)):
             return False
         values = parse_qs(query.decode("latin-1"))
         (expires, *_), (signature, *_) = values.get("expires", [""]), values.get("signature", [""])

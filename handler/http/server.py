@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from fastapi import APIRouter, FastAPI
 
+    from handler.http.refusals import MountedApi
     from handler.settings import Settings
     from handler.shelf import Shelf
     from handler.webhooks import Webhooks
@@ -55,13 +56,17 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def serve(
-    settings: Settings, routers: Sequence[APIRouter] = (), probes: Sequence[APIRouter] = ()
+    settings: Settings,
+    routers: Sequence[APIRouter] = (),
+    probes: Sequence[APIRouter] = (),
+    open_api: Callable[[Service, Shelf], MountedApi] | None = None,
 ) -> int:
     """Serve until told to stop.
 
     Args:
         routers: Further routes, such as those that platforms fix.
         probes: The routes that the port for probes answers, where the settings name one.
+        open_api: Returns a whole API beside this one.
 
     Returns:
         The exit status: 0 after SIGTERM or SIGINT, 1 if the worker has to be replaced.
@@ -81,10 +86,10 @@ def serve(
     jobs = JobService(settings, lambda: stop.request(1), _records(settings), _webhooks(settings))
     service = Service(settings, jobs=jobs)
     storage = served_storage(settings, service)
+    api = None if open_api is None else open_api(service, storage)
+    app = make_app(service, routers, () if api is None else (api,))
     with (
-        HttpServer(
-            make_app(service, routers), host, settings.port, limits_within(raise_file_limit())
-        ) as server,
+        HttpServer(app, host, settings.port, limits_within(raise_file_limit())) as server,
         _probe_server(service, host, probes),
         stop.signals(),
     ):
@@ -93,6 +98,8 @@ def serve(
         def stopping(status: int) -> None:
             log.info("stopping", extra={"status": status})
             service.close()
+            if api is not None:
+                api.close()
 
         def end(status: int) -> None:
             stopping(status)

@@ -7,18 +7,26 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import httpcore
 
+from handler.contract.errors import InputTooLargeError, MissingAssetError
 from handler.inputs.decode import decode_image
 from handler.inputs.guard import Resolver, resolve_with_system
 from handler.inputs.http import HttpReader
 from handler.inputs.job_files import FilesFolder, JobFiles
 from handler.inputs.objects import ObjectReader
-from handler.inputs.source import HttpSource, InlineSource, ObjectSource, parse_source
+from handler.inputs.source import (
+    AssetSource,
+    HttpSource,
+    InlineSource,
+    ObjectSource,
+    parse_source,
+)
 from handler.inputs.time_limit import TimeLimit
 from handler.inputs.wanted import Wanted
 
 if TYPE_CHECKING:
     from comfyui_runtime.run.cancellation import Cancellation
     from comfyui_runtime.workflow.images import PixelImage
+    from handler.assets import AssetStore
     from handler.settings import Settings
 
 
@@ -31,6 +39,7 @@ class InputFetcher:
         settings: Limits, allowed hosts and buckets.
         resolve: Finds a host's addresses.
         network: Connects to an address that was found fit.
+        assets: What ``asset:`` addresses name; ``None`` for nothing.
 
     Raises:
         ConfigurationError: ``Settings.input_allowed_hosts`` has an entry that is no host.
@@ -42,11 +51,13 @@ class InputFetcher:
         *,
         resolve: Resolver = resolve_with_system,
         network: httpcore.NetworkBackend | None = None,
+        assets: AssetStore | None = None,
     ) -> None:
         self._settings = settings
         self._http = HttpReader(settings, resolve, network or httpcore.SyncBackend())
         self._objects = ObjectReader(settings)
         self._folder = FilesFolder()
+        self._assets = assets
 
     def fetch(
         self, name: str, source: str, cancellation: Cancellation, max_pixels: int | None = None
@@ -55,7 +66,7 @@ class InputFetcher:
 
         Args:
             name: The image's name in the event, for messages.
-            source: An http(s) URL, a data URI, base64, or s3://bucket/key.
+            source: An http(s) URL, a data URI, base64, s3://bucket/key, or asset:id.
             cancellation: The job's; looked at several times a second while waiting.
             max_pixels: Most pixels it may have; as many as the settings allow a job, without it.
 
@@ -85,3 +96,20 @@ class InputFetcher:
                 self._http.read(wanted, url, limit, sink)
             case ObjectSource() as source:
                 self._objects.read(wanted, source, limit, sink)
+            case AssetSource(asset_id):
+                self._read_asset(wanted, asset_id, sink)
+
+    def _read_asset(self, wanted: Wanted, asset_id: str, sink: BinaryIO) -> None:
+        asset = None if self._assets is None else self._assets.find(asset_id)
+        if asset is not None and asset.size_bytes > wanted.max_bytes:
+            raise InputTooLargeError(
+                f"{wanted}: the asset has {asset.size_bytes} bytes; at most {wanted.max_bytes} are "
+                f"allowed. Use a smaller file, or raise {wanted.size_setting}.",
+                **wanted.details,
+                max_bytes=wanted.max_bytes,
+            )
+        if self._assets is None or asset is None or not self._assets.copy(asset, sink):
+            raise MissingAssetError(
+                f"{wanted}: there is no such asset any more. Upload the file again.",
+                **wanted.details,
+            )

@@ -90,14 +90,21 @@ class InlineSource:
     data: bytes = field(repr=False)
 
 
-Source = HttpSource | ObjectSource | InlineSource
+@dataclass(frozen=True)
+class AssetSource:
+    """An input that was uploaded before; see :mod:`handler.assets`."""
+
+    asset_id: str
+
+
+Source = HttpSource | ObjectSource | InlineSource | AssetSource
 
 
 def parse_source(wanted: Wanted, text: str) -> Source:
     """Tell the kinds of source apart.
 
-    Anything with a scheme is an address (http, https, s3) or a data URI; anything without one is
-    base64. So a path on this machine's disk is never an address.
+    Anything with a scheme is an address (http, https, s3, asset) or a data URI; anything without
+    one is base64. So a path on this machine's disk is never an address.
 
     Args:
         wanted: What is fetched.
@@ -114,6 +121,8 @@ def parse_source(wanted: Wanted, text: str) -> Source:
         return _parse_http(wanted, text)
     if scheme == "s3":
         return _parse_object(wanted, text)
+    if scheme == "asset":
+        return AssetSource(text[len("asset:") :])
     if scheme == "data":
         return InlineSource(_decode_data_uri(wanted, text))
     if scheme is not None:

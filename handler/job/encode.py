@@ -12,6 +12,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
+from blake3 import blake3
 from isal import isal_zlib
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo, putchunk
@@ -135,6 +136,13 @@ class EncodedFile:
     def sha256(self) -> str:
         """SHA-256 of the bytes, in hex."""
         return content_digest(self.data)
+
+    @cached_property
+    def blake3(self) -> str:
+        """BLAKE3 of the bytes, in hex."""
+        if isinstance(self.data, bytes):
+            return blake3(self.data).hexdigest()
+        return blake3().update_mmap(self.data).hexdigest()
 
 
 def encode(output: RunOutput, wanted: Output, metadata: Mapping[str, str]) -> EncodedFile:

@@ -338,6 +338,8 @@ def _node_progress(report: OnJobProgress) -> OnProgress:
                 node=progress.title,
                 step=progress.step,
                 steps=progress.steps,
+                node_id=progress.node_id,
+                class_type=progress.class_type,
                 preview=progress.preview,
             )
         )

@@ -136,7 +136,7 @@ class JobRecords:
         own = self._all / uuid.uuid4().hex
         try:
             own.mkdir(parents=True)
-            self._lock = lock_folder(own)
+            self._lock: int | None = lock_folder(own)
             self._box = BlackBox(own / _DEVICE)
         except OSError as error:
             raise StorageError(
@@ -205,8 +205,11 @@ class JobRecords:
     def close(self) -> None:
         """Leave the records to the next process."""
         self._box.close()
-        with contextlib.suppress(OSError):
-            os.close(self._lock)
+        # Twice would close whatever has the number by then.
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            with contextlib.suppress(OSError):
+                os.close(lock)
 
     def _take_over(self, folder: Path, inheritance: Inheritance) -> None:
         on_device = read_black_box(folder / _DEVICE)

@@ -327,4 +327,5 @@ def _output_file(file: EncodedFile, **where: str) -> OutputFile:
         sample_rate=file.sample_rate,
         bytes=file.size,
         sha256=file.sha256,
+        blake3=file.blake3,
     )

@@ -105,6 +105,7 @@ class JobService:
         self._initializers = 0
         self._stopping = False
         self._broken = False
+        self._inheritor: Callable[[JobId, Job | Response | None], None] = lambda *_: None
 
     @property
     def stage(self) -> Stage:
@@ -163,6 +164,19 @@ class JobService:
                 take(pool.function)
 
         self._boot.add_done_callback(on_boot)
+
+    def inherit(self, take: Callable[[JobId, Job | Response | None], None]) -> None:
+        """Call ``take`` with each job of processes that are gone, and what is known of it.
+
+        That is its response, or ``None`` for one that waits; it is called again with such a job
+        once that is queued here, or with its response where it cannot be. To be called before the
+        start is done.
+        """
+        self._inheritor = take
+        for ended in self._inheritance.ended:
+            take(ended.job_id, ended.response)
+        for waiting in self._inheritance.waiting:
+            take(waiting.job_id, None)
 
     def stop(self) -> None:
         """Be not ready, and refuse new jobs, from now on."""
@@ -324,11 +338,15 @@ class JobService:
         try:
             with refusals_logged(waiting.job_id):
                 request = pool.function.read(waiting.event, waiting.job_id)
-                self._jobs.submit(
+                job = self._jobs.submit(
                     pool, request, detached=True, event=waiting.event, tries=waiting.tries
                 )
         except ServiceError as error:
-            self._jobs.fail(waiting.job_id, failure(waiting.job_id, error))
+            refused = failure(waiting.job_id, error)
+            self._jobs.fail(waiting.job_id, refused)
+            self._inheritor(waiting.job_id, refused)
+        else:
+            self._inheritor(waiting.job_id, job)
 
     def _send_word_of_lost_jobs(self) -> None:
         for ended in self._inheritance.ended:

@@ -13,6 +13,7 @@ from comfyui_runtime.in_process.boot import boot
 from comfyui_runtime.in_process.options import BootOptions
 from comfyui_runtime.in_process.read_ahead import ReadAhead
 from comfyui_runtime.run.cancellation import Cancellation
+from handler.assets import AssetStore
 from handler.contract.errors import ConfigurationError
 from handler.inputs import InputFetcher
 from handler.job.graph_models import GraphModels
@@ -76,7 +77,8 @@ def start(
     delivery = Delivery(
         storage, open_kept_results(settings), settings.stop_grace, PutAddresses(settings)
     )
-    return Function(settings, runtime, InputFetcher(settings), delivery, models)
+    fetcher = InputFetcher(settings, assets=AssetStore(storage, settings.assets_kept_seconds))
+    return Function(settings, runtime, fetcher, delivery, models)
 
 
 def start_fetching(settings: Settings) -> ModelFetching | None:

@@ -8,6 +8,7 @@ container). The classes and decorators themselves are in ``deploy/modal_app.py``
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,7 @@ class ModalContainer:
         self._settings = settings
         self._jobs = JobService(settings, on_broken, webhooks=open_webhooks(settings))
         self._jobs.booted(start(settings))
+        self._apis = contextlib.ExitStack()
 
     async def invoke(self, event: object) -> dict[str, Any]:
         """Carry out one event and return its response as JSON data; a failure is one too.
@@ -88,14 +90,20 @@ class ModalContainer:
 
     def web(self) -> FastAPI:
         """Return the HTTP service around the same pool."""
+        from handler.api_v2 import open_api_v2
         from handler.http.app import make_app
+        from handler.http.server import served_storage
         from handler.http.service import Service
         from handler.platforms.http_platforms import platform_routers
 
         # Only Modal's router reaches a container, under whatever name.
         settings = self._settings.model_copy(update={"allowed_hosts": frozenset({"*"})})
-        return make_app(Service(settings, jobs=self._jobs), platform_routers())
+        service = Service(settings, jobs=self._jobs)
+        api = open_api_v2(service, served_storage(settings, service))
+        self._apis.callback(api.close)
+        return make_app(service, platform_routers(), [api])
 
     def close(self) -> None:
         """Let running jobs end and hand the others back."""
         self._jobs.close(self._settings.shutdown_grace)
+        self._apis.close()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote, urlsplit
 
 from botocore.exceptions import ClientError
@@ -122,6 +123,19 @@ class BucketShelf:
                     return None
                 raise
 
+    def copy(self, key: str, sink: BinaryIO) -> bool:
+        """Write an object's bytes to a file; see :meth:`handler.shelf.Shelf.copy`."""
+        with bucket_failures(self._bucket):
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=self.full_key(key))
+            except ClientError as error:
+                if _is_missing(error):
+                    return False
+                raise
+            with contextlib.closing(answer["Body"]) as body:
+                sink.writelines(body.iter_chunks(_CHUNK_BYTES))
+        return True
+
     def has(self, key: str, sha256: str) -> bool:
         """Compare with what was noted when it was written; see :meth:`handler.shelf.Shelf.has`."""
         with bucket_failures(self._bucket):
@@ -133,12 +147,24 @@ class BucketShelf:
                 raise
         return found["Metadata"].get("sha256") == sha256
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def stat(self, key: str) -> Entry | None:
+        """Return an object's size and time; see :meth:`handler.shelf.Shelf.stat`."""
+        with bucket_failures(self._bucket):
+            try:
+                found = self._client.head_object(Bucket=self._bucket, Key=self.full_key(key))
+            except ClientError as error:
+                if _is_missing(error):
+                    return None
+                raise
+        written_at = found["LastModified"].timestamp()
+        return Entry(key, found["ContentLength"], written_at, (found["ETag"],))
+
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
         """List objects; see :meth:`handler.shelf.Shelf.list`."""
         own = self.full_key("")
         with bucket_failures(self._bucket):
             pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=own + prefix
+                Bucket=self._bucket, Prefix=own + prefix, StartAfter=own + after if after else ""
             )
             for page in pages:
                 for found in page.get("Contents", []):

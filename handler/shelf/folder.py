@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from uuid import uuid4
 
 from handler.contract.errors import StorageError
@@ -99,6 +99,18 @@ class FolderShelf:
             except FileNotFoundError:
                 return None
 
+    def copy(self, key: str, sink: BinaryIO) -> bool:
+        """Write a file's bytes to another; see :meth:`handler.shelf.Shelf.copy`."""
+        path = self._path(key)
+        with self._failures("read"):
+            try:
+                file = path.open("rb")
+            except FileNotFoundError:
+                return False
+            with file:
+                shutil.copyfileobj(file, sink)
+        return True
+
     def has(self, key: str, sha256: str) -> bool:
         """Say whether a file has this content; see :meth:`handler.shelf.Shelf.has`."""
         path = self._path(key)
@@ -109,7 +121,17 @@ class FolderShelf:
             except FileNotFoundError:
                 return False
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def stat(self, key: str) -> Entry | None:
+        """Return a file's size and time; see :meth:`handler.shelf.Shelf.stat`."""
+        path = self._path(key)
+        with self._failures("read"):
+            try:
+                state = path.stat()
+            except FileNotFoundError:
+                return None
+        return _entry(key, state)
+
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
         """List files; see :meth:`handler.shelf.Shelf.list`.
 
         What a process that died left half written is removed.
@@ -128,9 +150,8 @@ class FolderShelf:
                     if _PARTIAL.fullmatch(name):
                         if time.time() - state.st_mtime > _PARTIAL_SECONDS:
                             path.unlink(missing_ok=True)
-                    elif key.startswith(prefix):
-                        version = (state.st_size, state.st_mtime_ns)
-                        entries.append(Entry(key, state.st_size, state.st_mtime, version))
+                    elif key.startswith(prefix) and key > after:
+                        entries.append(_entry(key, state))
         yield from sorted(entries, key=lambda entry: entry.key)
 
     def delete(self, key: str) -> None:
@@ -191,6 +212,10 @@ class FolderShelf:
                 f"rights there, or {self._elsewhere}.",
                 folder=str(self.folder),
             ) from error
+
+
+def _entry(key: str, state: os.stat_result) -> Entry:
+    return Entry(key, state.st_size, state.st_mtime, (state.st_size, state.st_mtime_ns))
 
 
 def _in_its_folder(path: Path, write: Callable[[], T]) -> T:

@@ -60,11 +60,21 @@ class Shelf(Protocol):
     def get(self, key: str) -> bytes | None:
         """Return a key's bytes; ``None`` where it is not there."""
 
+    def copy(self, key: str, sink: BinaryIO) -> bool:
+        """Write a key's bytes to an open file; return ``False`` where it is not there."""
+
     def has(self, key: str, sha256: str) -> bool:
         """Say whether a key holds the content with this SHA-256 (in hex)."""
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
-        """List the keys that begin with a prefix, sorted."""
+    def stat(self, key: str) -> Entry | None:
+        """Return what a listing would say of a key; ``None`` where it is not there."""
+
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
+        """List the keys that begin with a prefix, sorted.
+
+        Args:
+            after: Only keys that come after this one, which need not be there.
+        """
 
     def delete(self, key: str) -> None:
         """Remove a key, if it is there."""

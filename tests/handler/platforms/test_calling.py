@@ -7,6 +7,7 @@ that takes no time.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -14,20 +15,29 @@ import sys
 import time
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import modal
 import pytest
+from api_v2_support.graphs import GRAPH, inverts, picture
+from api_v2_support.typescript import install_sdk
 from places import PROJECT
 from platforms_support.http_server import PICTURE, boot_service
 from platforms_support.runpod_api import API_KEY, ENDPOINT_ID, RunPodApi
 from pydantic import SecretStr
 
 import handler.platforms.modal
+from handler.api_v2 import open_api_v2
+from handler.assets import AssetStore
 from handler.http.app import make_app
-from handler.http.server import HttpServer
+from handler.http.server import HttpServer, served_storage
 from handler.http.service import Service
+from handler.inputs import InputFetcher
+from handler.job.invoke import Function
+from handler.job.kept import open_kept_results
 from handler.job.pool import JobPool
+from handler.job.results import Delivery
 from handler.platforms.http_platforms import platform_routers
 from handler.platforms.modal import ModalContainer
 from handler.platforms.runpod import Worker
@@ -82,7 +92,9 @@ def placed(code: str, photo: str = "", api: str = "") -> str:
     return code.replace("illustrate", "invert")
 
 
-def run(language: str, code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(
+    language: str, code: str, folder: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
     command = {
         "sh": ["bash", "-euo", "pipefail", "-c", code],
         "bash": ["bash", "-euo", "pipefail", "-c", code],
@@ -91,7 +103,13 @@ def run(language: str, code: str, **variables: str) -> subprocess.CompletedProce
     }[language]
     environment = {**os.environ, **variables, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, env=environment
+        command,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=environment,
+        cwd=folder,
     )
 
 
@@ -173,6 +191,34 @@ def test_example_for_http_tells_a_failure(example, http_url, photo_url):
 
 
 @pytest.fixture
+def api_url(runtime, local_settings):
+    service = Service(local_settings.model_copy(update={"api_token": SecretStr(TOKEN)}))
+    storage = served_storage(service.settings, service)
+    api = open_api_v2(service, storage)
+    app = make_app(service, platform_routers(), [api])
+    with HttpServer(app, "127.0.0.1", 0) as server:
+        delivery = Delivery(storage, open_kept_results(service.settings))
+        fetcher = InputFetcher(service.settings, assets=AssetStore(storage))
+        service.booted(Function(service.settings, runtime, fetcher, delivery))
+        yield f"http://127.0.0.1:{server.port}"
+        service.close()
+        api.close()
+
+
+@pytest.mark.parametrize("example", examples("comfy-api"))
+def test_example_for_the_comfy_api_saves_the_result(example, api_url, tmp_path):
+    if example.language == "js":
+        install_sdk(tmp_path)
+    sent = picture()
+    (tmp_path / "photo.png").write_bytes(sent)
+    (tmp_path / "workflow_api.json").write_text(json.dumps(GRAPH))
+    done = run(example.language, example.code, tmp_path, COMFY_BASE_URL=api_url, API_TOKEN=TOKEN)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"/api/v2/assets/\S+/content \d+", done.stdout), done.stdout
+    assert inverts((tmp_path / "result_00001_.png").read_bytes(), sent)
+
+
+@pytest.fixture
 def container(make_function, local_settings, monkeypatch):
     """Stand in for the deployed class: everything but the machine that it runs on."""
     monkeypatch.setattr(handler.platforms.modal, "start", make_function)
@@ -199,4 +245,5 @@ def test_every_example_is_run():
         "runpod-cancel",
         "http",
         "modal",
+        "comfy-api",
     }

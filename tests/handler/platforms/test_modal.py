@@ -18,6 +18,7 @@ import httpx
 import pytest
 from PIL import Image
 from places import PROJECT
+from platforms_support.http_server import PICTURE
 
 import handler.platforms.modal
 import handler.settings
@@ -113,6 +114,22 @@ def test_http_service_is_served_around_the_same_comfyui(comfyui):
     answer = asyncio.run(post())
     assert answer.status_code == 200
     assert answer.json()["status"] == "succeeded"
+
+
+def test_comfy_api_is_served_as_well(comfyui):
+    """Its jobs are known to all containers that share a bucket."""
+    info = {"name": "invert", "images": {"image": PICTURE}}
+    body = {"workflow": {"__type": "serverless-comfyui/WORKFLOW", "info": info}}
+
+    async def submit() -> str:
+        transport = httpx.ASGITransport(comfyui.web.local())
+        async with httpx.AsyncClient(transport=transport, base_url="http://modal") as client:
+            job = (await client.post("/api/v2/jobs", json=body, timeout=60)).json()
+            while job["status"] in {"queued", "running"}:
+                job = (await client.get(job["urls"]["self"])).json()
+            return job["status"]
+
+    assert asyncio.run(submit()) == "succeeded"
 
 
 def test_list_is_mapped_over_containers(comfyui, deploy_file, tmp_path, monkeypatch):

@@ -116,3 +116,27 @@ def test_a_folder_that_cannot_be_used_says_what_to_do(tmp_path):
     for use in (lambda: shelf.create("a", b""), lambda: shelf.put("a", b"")):
         with pytest.raises(StorageError, match="--results"):
             use()
+
+
+def test_size_and_time_of_a_key_are_those_of_its_entry(shelf):
+    assert shelf.stat("a/b") is None
+    shelf.put("a/b", b"four")
+    [entry] = shelf.list()
+    found = shelf.stat("a/b")
+    assert (found.key, found.size, found.version) == ("a/b", 4, entry.version)
+
+
+def test_listing_goes_on_after_a_key(shelf):
+    for key in ("a/1", "a/2", "a/3", "b"):
+        shelf.put(key, b"x")
+    assert [entry.key for entry in shelf.list("a/", after="a/1")] == ["a/2", "a/3"]
+    assert [entry.key for entry in shelf.list("a/", after="a/15")] == ["a/2", "a/3"]
+
+
+def test_bytes_are_copied_to_a_file(shelf, tmp_path):
+    shelf.put("a/b", b"bytes")
+    with (tmp_path / "copy").open("w+b") as sink:
+        assert shelf.copy("a/b", sink)
+        assert not shelf.copy("a/c", sink)
+        sink.seek(0)
+        assert sink.read() == b"bytes"
