@@ -81,7 +81,10 @@ ERRORS = [
     kind
     for module in (comfyui_runtime.errors, handler.contract.errors)
     for kind in vars(module).values()
-    if isinstance(kind, type) and issubclass(kind, ServiceError) and kind is not ServiceError
+    if isinstance(kind, type)
+    and issubclass(kind, ServiceError)
+    and kind is not ServiceError
+    and kind.__module__ == module.__name__
 ]
 
 
