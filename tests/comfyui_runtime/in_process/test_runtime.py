@@ -358,6 +358,9 @@ def test_pictures_of_the_advanced_node_are_collected_and_can_be_linked_to(
 ):
     if "SaveImageAdvanced" not in runtime.node_classes():
         pytest.skip("this ComfyUI is older than the node")
+    returns_images = bool(comfy.node_classes()["SaveImageAdvanced"].RETURN_TYPES)
+    if kind is FileOutput and not returns_images:
+        pytest.skip("nothing can be linked to the node of this ComfyUI")
     graph = chain(photo, "ImageInvert").graph.to_api()
     graph["3"] = {
         "class_type": "SaveImageAdvanced",
