@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path  # noqa: TC003 - read by pydantic where options go to another process
+from typing import Literal
 
 VramMode = Literal["auto", "high", "normal", "low", "none"]
 
