@@ -61,6 +61,7 @@ def test_job_tells_its_times_and_its_progress(api_server):
     assert ended["metrics"]["queue_ms"] >= 0
 
 
+@pytest.mark.slow
 def test_broken_stream_is_taken_up_without_what_was_sent(api_server, caplog):
     caplog.set_level("INFO")
     job = api_server.submit_graph(steps_graph(60, 0.05))
@@ -80,6 +81,7 @@ def test_broken_stream_is_taken_up_without_what_was_sent(api_server, caplog):
     assert {name for name, _, _ in rest} == {"progress", "status"}
 
 
+@pytest.mark.slow
 def test_many_streams_of_one_job(api_server):
     job = api_server.submit_graph(steps_graph(40, 0.05))
 
@@ -100,6 +102,7 @@ def test_silent_stream_says_that_it_is_there(make_api_server, monkeypatch):
         assert any(line.startswith(":") for line in response.iter_lines())
 
 
+@pytest.mark.slow
 def test_previews_are_throttled(api_server):
     job = api_server.submit_graph(previews_graph(40))
     with api_server.client.stream("GET", job["urls"]["events"]) as response:
@@ -176,6 +179,7 @@ def test_name_that_is_not_the_servers_is_refused_in_the_envelope(api_server):
     assert (response.status_code, code_of(response)) == (421, "forbidden_host")
 
 
+@pytest.mark.slow
 def test_job_waits_for_the_start(make_api_server):
     server = make_api_server(boot=False)
     job = server.submit_graph(steps_graph(2))

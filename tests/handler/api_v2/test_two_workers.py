@@ -15,6 +15,8 @@ from platforms_support.http_server import wait_until
 from handler.api_v2.job_shelf import JobShelf
 from handler.contract.errors import StorageUnavailableError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pair(make_api_server, bucket_settings):

@@ -94,6 +94,7 @@ def test_what_failed_is_done_again_where_asked_for(batch, event_list, tmp_path):
     assert (report.succeeded, report.failed) == (1, 2)
 
 
+@pytest.mark.slow
 def test_end_of_a_job_is_told_once_however_often_it_was_tried(batch, event_list, tmp_path):
     receiver = Receiver()
     settings = batch.settings.model_copy(

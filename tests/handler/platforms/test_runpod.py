@@ -118,6 +118,7 @@ class TestWorkerLoop:
         assert 0 < progress["output"]["fraction"] < 1
         assert plane.result("long")["output"]["status"] == "succeeded"
 
+    @pytest.mark.slow
     def test_failing_job_is_posted_as_failed_with_its_code(self, plane):
         plane.submit("bad", job("fail"))
         posted = plane.result("bad")
