@@ -48,7 +48,7 @@ def website(tmp_path):
     @contextlib.contextmanager
     def serving(port: int):
         with ThreadingHTTPServer(("127.0.0.1", port), Picture) as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
             yield
             server.shutdown()
 

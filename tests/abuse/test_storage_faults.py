@@ -70,7 +70,7 @@ def test_result_that_a_broken_bucket_does_not_take_is_delivered_once_it_is_mende
 ):
     page = ThreadingHTTPServer(("127.0.0.1", port), WebPage) if fault == "web page" else None
     if page is not None:
-        threading.Thread(target=page.serve_forever, daemon=True).start()
+        threading.Thread(target=page.serve_forever, args=(0.01,), daemon=True).start()
     server = attacked(
         boot=True,
         bucket_endpoint_url=f"http://127.0.0.1:{port}",

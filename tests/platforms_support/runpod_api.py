@@ -49,7 +49,7 @@ class RunPodApi:
         self._loop_thread.start()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._requests())
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_port}/v2"
 

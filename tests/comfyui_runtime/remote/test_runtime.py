@@ -369,7 +369,7 @@ def test_answer_of_something_else_is_not_taken_for_a_comfyui_server():
             pass
 
     page = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    thread = threading.Thread(target=page.serve_forever)
+    thread = threading.Thread(target=page.serve_forever, args=(0.01,))
     thread.start()
     try:
         runtime = ServerRuntime(f"http://127.0.0.1:{page.server_port}")

@@ -34,7 +34,7 @@ class _HuggingFace(BaseHTTPRequestHandler):
 @pytest.fixture
 def host():
     server = HTTPServer(("127.0.0.1", 0), _HuggingFace)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

@@ -112,7 +112,7 @@ class _Files(BaseHTTPRequestHandler):
 @pytest.fixture
 def address():
     server = HTTPServer(("127.0.0.1", 0), _Files)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

@@ -213,7 +213,7 @@ def test_failure_that_may_pass_is_tried_again(batch, event_list, tmp_path):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,)).start()
     url = f"http://127.0.0.1:{server.server_port}/photo.png"
     source = event_list({"id": "job", "input": {"workflow": "invert", "image": url}})
     try:
