@@ -75,6 +75,7 @@ print((status("VmHWM") - before) / pixels)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "A picture has many pixels",
     "a pixel takes no more memory than the settings page says",

@@ -45,6 +45,7 @@ def test_unfinished_job_is_held_for_a_moment(api_server):
     assert api_server.ended_job(slow["id"])["status"] == "canceled"
 
 
+@pytest.mark.slow
 def test_job_tells_its_times_and_its_progress(api_server):
     job = api_server.submit_graph(steps_graph(20, 0.05))
     assert job["status"] in {"queued", "running"}

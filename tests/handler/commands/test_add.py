@@ -94,6 +94,7 @@ def test_editors_file_becomes_a_workflow_that_runs(run, export, tmp_path):
     assert json.loads(ran.stdout)["outputs"]
 
 
+@pytest.mark.slow
 def test_dry_run_shows_the_manifest_and_writes_nothing(run, export, tmp_path):
     done = run("add", export, "--dry-run", "--offline", "--name", "soft")
     assert done.returncode == 0, done.stderr

@@ -97,6 +97,7 @@ def job(workflow: str, **params: object) -> dict[str, object]:
     return {"workflow": workflow, "image": photo(), "params": params}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("worker")
 class TestWorkerLoop:
     @pytest.mark.slow

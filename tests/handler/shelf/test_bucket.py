@@ -175,6 +175,7 @@ def test_a_storage_that_nobody_listens_at_is_unavailable(bucket_settings, photo)
         store(storage, photo, "job/0.png")
 
 
+@pytest.mark.slow
 def test_a_storage_that_does_not_answer_is_unavailable_in_time(bucket_settings, photo):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
