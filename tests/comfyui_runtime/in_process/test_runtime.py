@@ -267,6 +267,7 @@ def test_time_limit_stands_still_while_the_run_waits_for_the_device(runtime, pho
     assert second.queue_seconds > 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "A job waits behind one that does not stop",
     "it ends too",

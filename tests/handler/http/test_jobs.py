@@ -201,6 +201,7 @@ class TestEvents:
             ((name, data),) = events_of(response)
         assert (name, data["error"]["code"]) == ("done", "node_failed")
 
+    @pytest.mark.slow
     def test_several_clients_follow_one_job(self, server):
         server.submit(slow(20, 0.05, id="one"))
 
@@ -213,6 +214,7 @@ class TestEvents:
         assert [name for name, _ in last] == ["done"] * 5
         assert all(data == last[0][1] for _, data in last)
 
+    @pytest.mark.slow
     def test_silence_is_broken_by_comments(self, server, monkeypatch):
         monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.1)
         server.submit(event("steps", id="still", params={"steps": 1, "seconds": 1.0}))

@@ -466,6 +466,7 @@ def test_a_failure_of_the_server_may_be_sent_again_by_the_caller(fetch, site, st
     assert len(site.requests) == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_recovers_is_not_an_error(fetch, site, photo, caplog):
     caplog.set_level("INFO", logger="handler.inputs.http")
     site.page("/photo", photo)

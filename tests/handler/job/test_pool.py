@@ -208,6 +208,7 @@ def test_same_request_is_told_by_what_it_asks_for_not_by_how_it_says_it(fake, fa
     pool.close(grace=10.0)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "A job waits long for the device",
     "its time limit does not run meanwhile",

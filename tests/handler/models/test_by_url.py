@@ -125,6 +125,7 @@ def test_a_missing_model_is_an_error_without_its_query(host, cache):
     assert "c0ffee" not in caught.value.message + str(caught.value.details)
 
 
+@pytest.mark.slow
 def test_a_slow_host_is_given_up_and_its_bytes_are_kept(host, make_cache, tmp_path):
     host.files["/style"] = safetensors(b"x" * 500_000)
     host.seconds_per_chunk = 0.4

@@ -153,6 +153,7 @@ def test_the_wait_ends_when_the_job_is_cancelled_and_does_not_count(host, make_s
     fetching.close()
 
 
+@pytest.mark.slow
 def test_one_worker_fetches_and_another_waits(host, volume, make_settings):
     host.files["/style"] = STYLE
     host.seconds_per_chunk = 0.3

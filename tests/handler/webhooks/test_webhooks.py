@@ -245,6 +245,7 @@ def test_message_that_another_process_still_has_is_left_to_it(
     assert len(receiver.deliveries) == 1
 
 
+@pytest.mark.slow
 def test_close_writes_down_what_could_not_be_sent(make_receiver, hook_settings):
     receiver = make_receiver()
     receiver.delay = 3.0
